@@ -1,0 +1,45 @@
+# Everything runs from .venv, which `install` makes and every other target asks for; nothing is activated.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+DISTS := -e ".[dev]" -e integrations/langchain -e integrations/llama-index
+METADATA := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml
+
+# The stamp carries the version of PYTHON, so that another PYTHON= gets a new .venv.
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+STAMP := $(VENV)/installed-$(VERSION)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix install
+
+help: ## say what there is
+	@grep -E '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
+
+demo: $(STAMP) ## retrieve, rerank, guard and route: once through LangChain, once through LlamaIndex
+	@$(PY) examples/demo.py
+
+test: $(STAMP) ## run all tests; ARGS="-k name" chooses among them
+	$(PY) -m pytest $(ARGS)
+
+check: $(STAMP) ## ruff, mypy, import-linter
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check --quiet . || { echo 'Run: make fix'; exit 1; }
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+
+fix: $(STAMP) ## let ruff mend and format
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+install: $(STAMP) ## make .venv with headgate, both integrations and all tools
+
+# One pip command: the integrations need headgate, which pip finds only beside them. A .venv of
+# another Python, or one that came with a copied folder, is made anew.
+$(STAMP): $(METADATA) constraints/cpu.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'headgate needs Python 3.11 or newer: make PYTHON=python3.11 install'; exit 1; }
+	@$(PY) -c 'import sys; sys.exit(sys.prefix != "$(abspath $(VENV))" or "%d.%d" % sys.version_info[:2] != "$(VERSION)")' \
+		2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@echo 'Installing into $(VENV) (a minute or two, the first time)'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints/cpu.txt $(DISTS)
+	@touch $@
