@@ -1,0 +1,96 @@
+"""Small encoder classifiers where RAG needs judgement: rerank documents, route queries, guard text."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headgate.calibration import Calibrated, Calibration
+    from headgate.errors import (
+        CheckpointError,
+        ClosedError,
+        DeviceError,
+        HeadgateError,
+        LabelError,
+        LabelTooLongError,
+        MissingExtraError,
+        NotCalibratedError,
+        ScorerError,
+        UnknownLabelError,
+    )
+    from headgate.guard import Guard, Rule, Verdict
+    from headgate.load import load
+    from headgate.rerank import Hit, Reranker
+    from headgate.route import Decision, Router
+    from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge
+
+_HOME = {
+    "Ask": "scores",
+    "Calibrated": "calibration",
+    "Calibration": "calibration",
+    "CheckpointError": "errors",
+    "ClosedError": "errors",
+    "Decision": "route",
+    "DeviceError": "errors",
+    "Embedder": "scores",
+    "Guard": "guard",
+    "HeadgateError": "errors",
+    "Hit": "rerank",
+    "Label": "scores",
+    "LabelError": "errors",
+    "LabelTooLongError": "errors",
+    "MissingExtraError": "errors",
+    "NotCalibratedError": "errors",
+    "Reranker": "rerank",
+    "Router": "route",
+    "Rule": "guard",
+    "Scorer": "scores",
+    "ScorerError": "errors",
+    "Scores": "scores",
+    "UnknownLabelError": "errors",
+    "Verdict": "guard",
+    "judge": "scores",
+    "load": "load",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Ask",
+    "Calibrated",
+    "Calibration",
+    "CheckpointError",
+    "ClosedError",
+    "Decision",
+    "DeviceError",
+    "Embedder",
+    "Guard",
+    "HeadgateError",
+    "Hit",
+    "Label",
+    "LabelError",
+    "LabelTooLongError",
+    "MissingExtraError",
+    "NotCalibratedError",
+    "Reranker",
+    "Router",
+    "Rule",
+    "Scorer",
+    "ScorerError",
+    "Scores",
+    "UnknownLabelError",
+    "Verdict",
+    "judge",
+    "load",
+]
+
+
+def __getattr__(name: str) -> object:
+    # Lazily, so that `import headgate` costs nothing and needs neither torch nor numpy.
+    if name not in _HOME:
+        raise AttributeError(f"module 'headgate' has no attribute {name!r}")
+    value: object = getattr(import_module(f"headgate.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

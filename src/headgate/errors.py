@@ -1,0 +1,58 @@
+"""Everything headgate raises on purpose.
+
+    HeadgateError
+    ├── ScorerError          a scorer broke its contract: shape, NaN, a span outside its text
+    ├── NotCalibratedError   an order was asked for a probability (also a ValueError)
+    ├── LabelError           a label can't be judged by this scorer (also a ValueError)
+    │   ├── LabelTooLongError    it leaves the text too little room
+    │   └── UnknownLabelError    a closed vocabulary doesn't hold it
+    ├── CheckpointError      a model's files are missing, damaged or ambiguous (also a ValueError)
+    ├── DeviceError          the device or dtype asked for is not to be had here
+    ├── ClosedError          the scorer was closed, or came through a fork it can't survive
+    └── MissingExtraError    an optional package is not installed (also an ImportError)
+
+Plain ``ValueError`` and ``TypeError`` mean that a caller's argument is wrong.
+"""
+
+
+class HeadgateError(Exception):
+    """The root of every error that headgate raises on purpose."""
+
+
+class ScorerError(HeadgateError, RuntimeError):
+    """A scorer returned something that is not a matrix of log-odds."""
+
+
+class NotCalibratedError(HeadgateError, ValueError):
+    """The scorer gives an order only; a threshold on it would mean nothing."""
+
+
+class LabelError(HeadgateError, ValueError):
+    """A label that this scorer can't judge."""
+
+
+class LabelTooLongError(LabelError):
+    """A label, query or hypothesis so long that the text beside it would hardly fit."""
+
+
+class UnknownLabelError(LabelError):
+    """A label outside the closed vocabulary of the scorer."""
+
+
+class CheckpointError(HeadgateError, ValueError):
+    """A model folder that is missing files, is damaged, or leaves something to guess."""
+
+
+class DeviceError(HeadgateError, RuntimeError):
+    """A device or dtype that this machine does not have."""
+
+
+class ClosedError(HeadgateError, RuntimeError):
+    """The scorer's model was released, or belongs to the process that this one was forked from."""
+
+
+class MissingExtraError(HeadgateError, ImportError):
+    """An optional package is missing; the message ends in the command that installs it."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f'{package} is not installed; run: pip install "headgate[{extra}]"')
