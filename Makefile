@@ -25,7 +25,7 @@ check: $(STAMP) ## ruff, mypy, import-linter
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check --quiet . || { echo 'Run: make fix'; exit 1; }
 	$(PY) -m mypy
-	$(VENV)/bin/lint-imports
+	$(VENV)/bin/lint-imports --no-logo
 
 fix: $(STAMP) ## let ruff mend and format
 	$(VENV)/bin/ruff check --fix .
