@@ -1,0 +1,266 @@
+"""What all families share: rendering labels, room for windows, folding windows into Scores."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.calibration import Calibration
+from headgate.errors import CheckpointError, LabelError, LabelTooLongError
+from headgate.models.checkpoint import Checkpoint
+from headgate.runtime.batching import Forward, Ids
+from headgate.runtime.cache import CachedForward
+from headgate.runtime.tokenizer import Encoded, Tokenizer
+from headgate.runtime.windows import characters, windows
+from headgate.scores import EMPTY_LOG_ODDS, Ask, Floats, Label, Meaning, Scores, as_label, blank
+
+LEAST_ROOM = 4
+"""A label must leave at least one part in four of the model's length to the text."""
+
+
+@dataclass(frozen=True, eq=False)
+class Core:
+    """The parts that every family is made of.
+
+    Attributes:
+        tokenizer: Text to ids.
+        forward: Rows to numbers.
+        template: Hypothesis template with one ``{}``.
+        max_length: Tokens of the longest row, special tokens included.
+        types: True if rows carry token types.
+        fingerprint: Of weights, template and classes.
+        calibration: Applied to every score; None leaves the model's own numbers.
+    """
+
+    tokenizer: Tokenizer
+    forward: Forward
+    template: str
+    max_length: int
+    types: bool
+    fingerprint: str
+    calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        if self.template.count("{}") != 1:
+            raise ValueError(f'template is {self.template!r}; expected one "{{}}" where the label goes.')
+
+
+@dataclass(frozen=True)
+class Spot:
+    """The place that one number of a forward pass has in the answer: ask, text, label, characters."""
+
+    ask: int
+    text: int
+    label: int
+    span: tuple[int, int]
+
+
+class Window(NamedTuple):
+    """A piece of a text: its ids, the characters [start, end) it covers, its first token."""
+
+    ids: Ids
+    span: tuple[int, int]
+    first: int
+
+
+@dataclass(eq=False)
+class Encoder:
+    """Tokens of every text and label of a call, each encoded once."""
+
+    tokenizer: Tokenizer
+    known: dict[str, Encoded] = field(default_factory=dict)
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Encode what is new, in one go."""
+        new = [t for t in dict.fromkeys(texts) if t not in self.known]
+        self.known.update(zip(new, self.tokenizer.encode(new), strict=True))
+
+    def __getitem__(self, text: str) -> Encoded:
+        return self.known[text]
+
+
+class Family(ABC):
+    """A :class:`headgate.Scorer` over token rows; families fill in :meth:`_score_many`."""
+
+    joint = False
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    @classmethod
+    @abstractmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
+        """The family in a model folder."""
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """None: any label can be judged."""
+        return None
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with weights, template, classes, length and calibration."""
+        c = self._core
+        more = f"{c.template}|{c.max_length}|{c.calibration}"
+        return f"{c.fingerprint}-{hashlib.sha256(more.encode()).hexdigest()[:8]}"
+
+    def score(self, texts: Sequence[str], labels: Sequence[str | Label]) -> Scores:
+        """Log-odds that ``labels[j]`` is true of ``texts[i]``; see :class:`headgate.Scorer`."""
+        return self.score_many([Ask(texts, labels)])[0]
+
+    def score_many(self, asks: Sequence[Ask]) -> list[Scores]:
+        """Scores of several cross products, in one batch plan; see :class:`headgate.Scorer`."""
+        found = self._score_many(asks)
+        calibration = self._core.calibration
+        return found if calibration is None else [_calibrated(s, calibration) for s in found]
+
+    @abstractmethod
+    def _score_many(self, asks: Sequence[Ask]) -> list[Scores]:
+        """The model's own numbers."""
+
+    def cached(self, megabytes: int = 256) -> Self:
+        """The same scorer that remembers what its model said of a row, least recently used out first.
+
+        Worth it where the same texts come again: late interaction keeps a document's token states.
+        """
+        twin = copy(self)
+        twin._core = replace(self._core, forward=CachedForward(self._core.forward, megabytes << 20))
+        return twin
+
+    def split_label(self, label: str) -> list[str]:
+        """The parts of a long query that each fit the model beside a text, in order."""
+        (encoded,) = self._core.tokenizer.encode([label])
+        extra = len(self._core.tokenizer.encode([self._core.template.format("")])[0].ids)
+        room = self._core.max_length // 2 - extra - self._core.tokenizer.pair.size
+        spans = [characters(encoded.offsets, a, b, encoded.length) for a, b in windows(len(encoded.ids), room, 0)]
+        return [label[a:b] for a, b in spans]
+
+    def close(self) -> None:
+        """Release the model; later calls raise ClosedError."""
+        close = getattr(self._core.forward, "close", None)
+        if close is not None:
+            close()
+
+    def __repr__(self) -> str:
+        c = self._core
+        return (
+            f"{type(self).__name__}(template={c.template!r}, max_length={c.max_length}, fingerprint={c.fingerprint!r})"
+        )
+
+    def _render(self, label: str | Label) -> str:
+        label = as_label(label)
+        # Only the template is parsed: braces inside a label stay as they are.
+        return label.text if label.verbatim else self._core.template.format(label.text)
+
+    def _entailment_only(self, labels: Sequence[str | Label]) -> None:
+        for label in labels:
+            if as_label(label).relation != "entailment":
+                raise LabelError(
+                    f"label {as_label(label).text!r} asks for {as_label(label).relation}, which "
+                    f"{type(self).__name__} does not know; only NLI cross-encoders read contradiction."
+                )
+
+    def _room(self, taken: int, label: str) -> int:
+        """Tokens left to the text beside a label that takes ``taken`` with all special tokens."""
+        room = self._core.max_length - taken
+        if room * LEAST_ROOM < self._core.max_length:
+            raise LabelTooLongError(
+                f"label {label[:60]!r}… takes {taken} tokens of {self._core.max_length}; expected at most "
+                f"{self._core.max_length * (LEAST_ROOM - 1) // LEAST_ROOM}, so that a text fits beside it. "
+                'Shorten it, or rank with Reranker(…, long_query="windows").'
+            )
+        return room
+
+    def _encoder(self, asks: Sequence[Ask]) -> Encoder:
+        encoder = Encoder(self._core.tokenizer)
+        encoder.add([t for ask in asks for t in ask.texts])
+        return encoder
+
+
+def _calibrated(scores: Scores, calibration: Calibration) -> Scores:
+    found = calibration(scores)
+    return replace(found, log_odds=np.where(found.empty[:, None], EMPTY_LOG_ODDS, found.log_odds))
+
+
+def core(checkpoint: Checkpoint, forward: Forward, *, template: str | None = None, identity: object = "") -> Core:
+    """The parts of a family from its folder.
+
+    Args:
+        checkpoint: The folder, and how the caller wants it.
+        forward: The model.
+        template: For families where "{}" is meant unless somebody says otherwise; None asks.
+        identity: What else makes the numbers what they are: class order, scorer weights.
+    """
+    chosen = checkpoint.template or checkpoint.settings.get("template") or template
+    if chosen is None:
+        raise CheckpointError(
+            f"{checkpoint.folder} does not say which hypothesis template its model learned; pass load(…, "
+            'template="This text is about {}.") or "This example is {}.", as its model card says.'
+        )
+    numbers = checkpoint.settings.get("calibration")
+    # A calibration belongs to one template and one window length; with others it would mean nothing.
+    own = checkpoint.template in (None, checkpoint.settings.get("template")) and checkpoint.max_length is None
+    return Core(
+        tokenizer=checkpoint.tokenizer,
+        forward=forward,
+        template=chosen,
+        max_length=checkpoint.length,
+        types=checkpoint.has_types,
+        fingerprint=checkpoint.digest(identity),
+        calibration=Calibration(**numbers) if numbers and own else None,
+    )
+
+
+def cut(text: Encoded, room: int) -> list[Window]:
+    """The windows of a text; neighbours share a quarter of the room."""
+    ranges = windows(len(text.ids), room, room // 4)
+    return [Window(text.ids[a:b], characters(text.offsets, a, b, text.length), a) for a, b in ranges]
+
+
+def strongest(
+    asks: Sequence[Ask], encoder: Encoder, spots: Sequence[Spot], log_odds: Sequence[float] | Floats, meaning: Meaning
+) -> list[Scores]:
+    """Fold windows: for each text and label the maximum, its characters, and how many there were."""
+    shapes = [(len(ask.texts), len(ask.labels)) for ask in asks]
+    best = [np.full(shape, -np.inf, dtype=np.float32) for shape in shapes]
+    count = [np.zeros(shape, dtype=np.int32) for shape in shapes]
+    spans = [np.zeros((*shape, 2), dtype=np.int32) for shape in shapes]
+    for spot, z in zip(spots, log_odds, strict=True):
+        at = spot.text, spot.label
+        count[spot.ask][at] += 1
+        if not z <= best[spot.ask][at]:  # NaN must get through, to be refused by judge
+            best[spot.ask][at] = z
+            spans[spot.ask][at] = spot.span
+    return [
+        answer(ask, encoder, best[k], windows=count[k], spans=spans[k], meaning=meaning) for k, ask in enumerate(asks)
+    ]
+
+
+def answer(  # noqa: PLR0913  what a Scores is made of, by name
+    ask: Ask,
+    encoder: Encoder,
+    log_odds: NDArray[np.float32],
+    *,
+    windows: NDArray[np.int32],
+    spans: NDArray[np.int32],
+    meaning: Meaning,
+    exclusive: bool = False,
+) -> Scores:
+    """Scores with what the tokenizer knows of each text; empty texts get the least log-odds."""
+    empty = blank(ask.texts)
+    texts = [encoder[t] for t in ask.texts]
+    return Scores(
+        log_odds=np.where(empty[:, None], EMPTY_LOG_ODDS, log_odds).astype(np.float32),
+        meaning=meaning,
+        windows=windows,
+        spans=spans,
+        tokens=np.array([len(t.ids) for t in texts], dtype=np.int32),
+        unknown=np.array([t.unknown for t in texts], dtype=np.float32),
+        empty=empty,
+        exclusive=exclusive,
+    )

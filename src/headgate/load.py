@@ -1,0 +1,174 @@
+"""A scorer from a folder, a Hub id, or a part of the default model.
+
+Which family a folder holds is read from its files. What they leave open raises and names the
+argument that answers it; nothing is guessed from a name.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from headgate.errors import CheckpointError
+from headgate.families.base import Family
+from headgate.families.bi_encoder import BiEncoder
+from headgate.families.cross_encoder import CrossEncoder, class_names
+
+from headgate.families.gliclass import GLiClassScorer
+from headgate.families.late_interaction import LateInteraction
+from headgate.families.multi_head import MultiHeadClassifier
+from headgate.models.checkpoint import Checkpoint, Json, read_json, weight_files
+from headgate.runtime.device import resolve_device, resolve_dtype
+
+FamilyName = Literal["cross_encoder", "gliclass", "multi_head", "bi_encoder", "late_interaction"]
+Classes = Sequence[str] | Mapping[str, Sequence[str]]
+
+_FAMILIES: dict[str, type[Family]] = {
+    "cross_encoder": CrossEncoder,
+    "gliclass": GLiClassScorer,
+    "multi_head": MultiHeadClassifier,
+    "bi_encoder": BiEncoder,
+    "late_interaction": LateInteraction,
+}
+_MINI = Path(__file__).parent / "mini"
+_SAFE_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
+
+
+def load(  # noqa: PLR0913  one call, everything by name
+    where: str | Path,
+    *,
+    family: FamilyName | None = None,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    template: str | None = None,
+    classes: Classes | None = None,
+    max_length: int | None = None,
+) -> Family:
+    """Load a scorer.
+
+    Args:
+        where: A folder; a part of a multi-part one (``"mini/rank"``, ``"my/model/nli"``); or a Hub
+            id. The parts of ``mini``: nli, rank, gliclass, heads, embed; or by task, which takes the
+            part that does it best: rerank, route, guard, embed.
+        family: What the folder holds, where its files leave that open.
+        revision: Commit, tag or branch of a Hub id; pin a commit where it matters.
+        device: "auto" (cuda, mps, cpu: the first there is), or one that must be there.
+        dtype: "auto", "float32", "float16" or "bfloat16", of the body; the last layer stays float32.
+        template: Hypothesis template with one ``{}``, in place of the folder's.
+        classes: Names of the logits in order, in place of the folder's: ``["entailment",
+            "not_entailment"]``, ``["relevance"]`` for a ranker, ``{"sentiment": ["positive", …]}``.
+        max_length: Tokens of the longest row, in place of the folder's.
+
+    Raises:
+        CheckpointError: Files are missing, damaged or ambiguous.
+        DeviceError: The device or dtype is not to be had here.
+    """
+    if family is not None and family not in get_args(FamilyName):
+        raise ValueError(f"family is {family!r}; expected one of {list(get_args(FamilyName))}.")
+    there = resolve_device(device)
+    folder, part = _find(str(where), revision)
+    checkpoint = Checkpoint(
+        folder=folder,
+        settings=_settings(folder, part),
+        device=there,
+        dtype=resolve_dtype(dtype, there),
+        template=template,
+        classes=_classes(classes),
+        max_length=max_length,
+    )
+    weight_files(folder)  # before anything slower: a folder without weights is the commonest mistake
+    return _FAMILIES[family or _family(checkpoint)].from_checkpoint(checkpoint)
+
+
+def _find(where: str, revision: str | None) -> tuple[Path, str | None]:
+    """The folder, and the part of it that is meant."""
+    if where == "mini" or where.startswith("mini/"):
+        return _MINI, where.removeprefix("mini").strip("/") or None
+    path = Path(where).expanduser()
+    if path.is_dir():
+        return path, None
+    if (path.parent / "scorer.json").is_file():
+        return path.parent, path.name
+    if path.exists():
+        raise CheckpointError(f"{where} is a file; expected the folder that holds config.json and the weights.")
+    if path.is_absolute() or where.startswith((".", "~")) or where.count("/") > 1:
+        raise CheckpointError(f"there is no folder {where}; expected a model folder or a Hub id such as owner/name.")
+    return _download(where, revision), None
+
+
+def _download(where: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(where, revision=revision, allow_patterns=_SAFE_FILES))
+        if not any(folder.glob("model*.safetensors")):  # older models: pickles, read without running them
+            folder = Path(snapshot_download(where, revision=revision, allow_patterns=[*_SAFE_FILES, "*.bin", "*.pth"]))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as e:
+        raise CheckpointError(
+            f"{where!r} is neither a folder here nor a model of the Hub that can be reached or is cached ({e}). "
+            'Pass a folder, a Hub id, or a part of the default model such as "mini/rank".'
+        ) from e
+    return folder
+
+
+def _settings(folder: Path, part: str | None) -> Json:
+    """scorer.json, with the part's own keys over the shared ones."""
+    path = folder / "scorer.json"
+    settings = read_json(path) if path.is_file() else {}
+    parts = settings.pop("parts", {})
+    part = settings.pop("defaults", {}).get(part, part)  # "route" is the part that routes best
+    if part is None and parts:
+        raise CheckpointError(
+            f"{folder.name} holds the parts {sorted(parts)}; say which: load({folder.name + '/' + min(parts)!r})."
+        )
+    if part is not None and part not in parts:
+        raise CheckpointError(f"{folder.name} has no part {part!r}; it holds {sorted(parts)}.")
+    return {**settings, **(parts[part] if part is not None else {})}
+
+
+def _classes(classes: Classes | None) -> tuple[str, ...] | dict[str, tuple[str, ...]] | None:
+    if classes is None:
+        return None
+    if isinstance(classes, str):
+        raise TypeError(f"classes is a str; expected the names of the logits in order: [{classes!r}].")
+    if isinstance(classes, Mapping):
+        return {head: tuple(names) for head, names in classes.items()}
+    return tuple(classes)
+
+
+def _family(checkpoint: Checkpoint) -> str:
+    """Which family the files say they are."""
+    named = checkpoint.settings.get("family")
+    if named in _FAMILIES:
+        return str(named)
+    if named is not None:
+        raise CheckpointError(f"scorer.json names family {named!r}; expected one of {sorted(_FAMILIES)}.")
+    config = checkpoint.config
+    if config.get("model_type") == "GLiClass":
+        return "gliclass"
+    if config.get("model_type") == "multi-head":
+        return "multi_head"
+    architecture = str((config.get("architectures") or [""])[0])
+    if architecture.endswith("ForSequenceClassification"):
+        return _classifier_family(checkpoint)
+    if (checkpoint.folder / "modules.json").is_file():
+        return "bi_encoder"
+    raise CheckpointError(
+        f"{checkpoint.folder} says neither GLiClass, multi-head, *ForSequenceClassification nor sentence-transformers "
+        f"(architectures: {config.get('architectures')}); pass load(…, family=…), one of {sorted(_FAMILIES)}."
+    )
+
+
+def _classifier_family(checkpoint: Checkpoint) -> str:
+    names = checkpoint.classes or class_names(checkpoint.config)
+    if isinstance(names, Mapping):
+        return "multi_head"
+    if names == ("relevance",) or any(n.lower().startswith("entail") for n in names):
+        return "cross_encoder"
+    said = list(names) or "none"
+    raise CheckpointError(
+        f"{checkpoint.folder} is a *ForSequenceClassification with class names {said}: it may be a ranker, an NLI "
+        'model or a classifier. Say which: load(…, classes=["relevance"]) for a ranker with one logit; classes=['
+        '"entailment", …] in the order of the logits for NLI; family="multi_head", classes=[…] for a classifier.'
+    )

@@ -1,0 +1,86 @@
+"""A batch through a model to one array a row: what each family's Forward returns."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from headgate.errors import CheckpointError
+from headgate.models.checkpoint import Checkpoint
+from headgate.models.multi_head import MultiHead, Pooling
+from headgate.runtime.torch_forward import Batch, Module
+
+
+def multi_head(checkpoint: Checkpoint, heads: Mapping[str, int], pooling: Pooling | None = None) -> MultiHead:
+    """The encoder of a folder with some of its heads; the encoder is shared in memory.
+
+    Args:
+        checkpoint: Weights under ``backbone.`` and ``heads.<name>.``, or a bare encoder without heads.
+        heads: How many classes each head has; {} for an encoder alone.
+        pooling: In place of what the files say.
+    """
+    bare = not checkpoint.part("backbone.")
+    config = checkpoint.config.get("backbone", checkpoint.config)
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{checkpoint.folder} names backbone {config!r}; expected its configuration.")
+    said = pooling or checkpoint.settings.get("pooling") or checkpoint.config.get("pooling") or "cls"
+    if said not in ("cls", "mean"):
+        raise CheckpointError(f"{checkpoint.folder} pools by {said!r}; expected cls or mean.")
+    encoder = checkpoint.encoder(config, "" if bare else "backbone.")
+    normalize = bool(checkpoint.config.get("normalize", False))
+    model = MultiHead(encoder, heads, hidden=config["hidden_size"], pooling=said, normalize=normalize)
+    for name, size in heads.items():
+        weights = checkpoint.part(f"heads.{name}.")
+        shapes = {k: tuple(v.shape) for k, v in weights.items()}
+        if shapes != {"weight": (size, config["hidden_size"]), "bias": (size,)}:
+            raise CheckpointError(
+                f"head {name!r} in {checkpoint.folder} has {shapes or 'no weights'}; expected {size} classes "
+                f"over {config['hidden_size']} states."
+            )
+        model.heads[name].load_state_dict({k: v.float() for k, v in weights.items()})
+    model.heads.to(checkpoint.device)
+    return model.eval().requires_grad_(False)
+
+
+def class_logits(model: nn.Module) -> Module:
+    """(rows, classes) logits of a transformers ``*ForSequenceClassification``."""
+
+    def call(batch: Batch) -> Tensor:
+        inputs = {"input_ids": batch.ids, "attention_mask": batch.mask.long()}
+        if batch.types is not None:
+            inputs["token_type_ids"] = batch.types
+        logits: Tensor = model(**inputs).logits
+        return logits
+
+    return call
+
+
+def head_logits(model: MultiHead, heads: Sequence[str]) -> Module:
+    """(rows, all classes) logits of several heads side by side, from one pass."""
+
+    def call(batch: Batch) -> Tensor:
+        found = model(batch.ids, batch.mask, batch.types, heads)
+        return torch.cat([found[name] for name in heads], dim=-1)
+
+    return call
+
+
+def sentence_vectors(model: MultiHead) -> Module:
+    """(rows, hidden) pooled states."""
+
+    def call(batch: Batch) -> Tensor:
+        return model.pool(model.encode(batch.ids, batch.mask, batch.types), batch.mask)
+
+    return call
+
+
+def token_states(model: MultiHead) -> Module:
+    """For each row (tokens + 1, hidden): its token states, and behind them the pooled state."""
+
+    def call(batch: Batch) -> list[Tensor]:
+        states = model.encode(batch.ids, batch.mask, batch.types)
+        pooled = model.pool(states, batch.mask)
+        lengths = batch.mask.sum(1).tolist()
+        return [torch.cat([s[:n].float(), p[None]]) for s, n, p in zip(states, lengths, pooled, strict=True)]
+
+    return call

@@ -1,0 +1,295 @@
+"""A model folder, read safely: its configuration, tokenizer, weights and fingerprint.
+
+Weights come from safetensors first, else from ``torch.load(weights_only=True)``; no code of a
+checkpoint is ever run. A weight that is missing raises: transformers would fill it with noise.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from headgate.errors import CheckpointError
+from headgate.runtime.tokenizer import Tokenizer
+from headgate.runtime.torch_forward import Module, TorchForward
+
+Json = dict[str, Any]
+_SHARED: WeakValueDictionary[tuple[str, ...], nn.Module] = WeakValueDictionary()
+_SHARING = threading.Lock()
+_AFTER_PADDING = {
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "mpnet",
+    "xlm-roberta-xl",
+    "longformer",
+    "data2vec-text",
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder, one of its parts, and how the caller wants it.
+
+    Args:
+        folder: Holds config.json, tokenizer.json and the weights.
+        settings: scorer.json of this part; {} where there is none.
+        device: Where the weights go.
+        dtype: Of the body; the last linear layer stays in float32.
+        template: In place of the folder's own.
+        classes: In place of the folder's own.
+        max_length: In place of the folder's own, in tokens.
+    """
+
+    folder: Path
+    settings: Json
+    device: torch.device
+    dtype: torch.dtype
+    template: str | None = None
+    classes: tuple[str, ...] | dict[str, tuple[str, ...]] | None = None
+    max_length: int | None = None
+
+    @cached_property
+    def config(self) -> Json:
+        """config.json."""
+        return read_json(self._home / "config.json")
+
+    @cached_property
+    def body(self) -> transformers.PreTrainedConfig:
+        """The encoder's configuration with its defaults filled in: config.json leaves those out."""
+        inner = next(
+            (self.config[k] for k in ("encoder_config", "backbone") if isinstance(self.config.get(k), dict)),
+            None,
+        )
+        return _settings(inner or self.config, self.folder)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The folder's tokenizer."""
+        return Tokenizer.from_folder(self._home)
+
+    @property
+    def _home(self) -> Path:
+        """Where configuration and tokenizer are: philipp-zettl's folder keeps them with the backbone."""
+        inner = self.folder / "pretrained" / "backbone"
+        return self.folder if (self.folder / "config.json").is_file() or not inner.is_dir() else inner
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every weight of the folder, by name, on the CPU."""
+        return read_tensors(self.folder)
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The weights whose names begin with ``prefix``, without it."""
+        return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+
+    def encoder(self, config: Json, prefix: str) -> nn.Module:
+        """The transformers encoder of ``config`` with the weights under ``prefix``, shared in memory."""
+        key = (str(self.folder.resolve()), self.digest(), prefix, str(self.device), str(self.dtype))
+        with _SHARING:
+            found = _SHARED.get(key)
+            if found is None:
+                weights = self.part(prefix)
+                pooler = any(k.startswith("pooler.") for k in weights)
+                found = self._built(config, weights, "AutoModel", pooler=pooler)
+                _SHARED[key] = found
+        return found
+
+    def classifier(self, logits: int) -> nn.Module:
+        """The ``*ForSequenceClassification`` that config.json names, last linear layer in float32.
+
+        Args:
+            logits: How many classes the caller or the configuration counts; the weights must agree.
+        """
+        config = (
+            {**self.config, "num_labels": logits} if logits != len(self.config.get("id2label") or ()) else self.config
+        )
+        model = self._built(config, self.tensors, "AutoModelForSequenceClassification", pooler=True)
+        last = [m for _, m in model.named_modules() if isinstance(m, nn.Linear)][-1]
+        last.float()
+        last.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+        return model
+
+    def forward(self, module: Module, *, max_tokens: int | None = None) -> TorchForward:
+        """A Forward over ``module``, padding as the tokenizer's model does."""
+        pad = getattr(self.body, "pad_token_id", None)
+        return TorchForward(module, self.device, pad=pad if isinstance(pad, int) else 0, max_tokens=max_tokens)
+
+    @property
+    def has_types(self) -> bool:
+        """True if the model tells first from second text by token types."""
+        return int(getattr(self.body, "type_vocab_size", None) or 0) > 1
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest row: the caller's, the settings', or what the files say.
+
+        Raises:
+            CheckpointError: None of them does, or the caller asks for more than there are positions.
+        """
+        limits = self._limits()
+        wanted = self.max_length or self.settings.get("max_length")
+        if wanted is None and not limits:
+            raise CheckpointError(f"{self.folder} does not say how long a text may be; pass load(…, max_length=…).")
+        positions = limits.get("positions")
+        if wanted is not None and (wanted < 16 or (positions and wanted > positions)):
+            raise CheckpointError(f"max_length is {wanted}; expected 16 to {positions or 'any'} tokens.")
+        return int(wanted if wanted is not None else min(limits.values()))
+
+    def digest(self, *more: object) -> str:
+        """12 hex digits that change with the configuration, the weights, or ``more``."""
+        sha = hashlib.sha256(repr(more).encode())
+        for path in [self._home / "config.json", self._home / "tokenizer.json", *weight_files(self.folder)]:
+            sha.update(path.name.encode())
+            for piece in _samples(path):
+                sha.update(piece)
+        return sha.hexdigest()[:12]
+
+    def _limits(self) -> dict[str, int]:
+        limits = {}
+        positions = getattr(self.body, "max_position_embeddings", None)
+        if isinstance(positions, int) and positions > 0:
+            offset = (self.body.pad_token_id or 0) + 1  # these count positions from the padding id on
+            limits["positions"] = positions - (offset if self.body.model_type in _AFTER_PADDING else 0)
+        path = self._home / "tokenizer_config.json"
+        said = read_json(path).get("model_max_length") if path.is_file() else None
+        if isinstance(said, int | float) and 0 < said < 1e6:  # transformers writes 1e30 for "unknown"
+            limits["tokenizer"] = int(said)
+        return limits
+
+    def _built(self, config: Json, weights: Mapping[str, Tensor], auto: str, *, pooler: bool) -> nn.Module:
+        settings = _settings(config, self.folder)
+        cls = _class(settings, auto, self.folder)
+        extra = (
+            {}
+            if pooler or "add_pooling_layer" not in cls.__init__.__code__.co_varnames
+            else {"add_pooling_layer": False}
+        )
+        try:
+            with _no_progress_bar():
+                model, info = cls.from_pretrained(
+                    None,
+                    config=settings,
+                    state_dict=dict(weights),
+                    dtype=self.dtype,
+                    output_loading_info=True,
+                    **extra,
+                )
+        except (RuntimeError, ValueError, KeyError) as e:
+            raise CheckpointError(f"the weights in {self.folder} don't fit its config.json: {e}") from e
+        missing = sorted(info["missing_keys"]) + sorted(str(k) for k in info["mismatched_keys"])
+        if missing:
+            raise CheckpointError(
+                f"{self.folder} lacks {len(missing)} weights of {cls.__name__}, such as {missing[:3]}; "
+                "expected all of them, since the rest would be random. Is it the right family and folder?"
+            )
+        built: nn.Module = model.eval().requires_grad_(False).to(self.device)
+        return built
+
+
+def read_json(path: Path) -> Json:
+    """A JSON object, or CheckpointError."""
+    found = _parsed(path)
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} holds {type(found).__name__}; expected a JSON object.")
+    return found
+
+
+def read_json_list(path: Path) -> list[Json]:
+    """A JSON list of objects, or CheckpointError."""
+    found = _parsed(path)
+    if not isinstance(found, list) or not all(isinstance(x, dict) for x in found):
+        raise CheckpointError(f"{path} holds {type(found).__name__}; expected a JSON list of objects.")
+    return found
+
+
+def _parsed(path: Path) -> object:
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing; expected a model folder with {path.name} in it.")
+    try:
+        found: object = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise CheckpointError(f"{path} is not JSON ({e}); download the model again.") from e
+    return found
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold the weights: safetensors if there are any, else .bin, else .pth."""
+    for names in ("model*.safetensors", "pytorch_model*.bin", "*model*.pth"):
+        found = sorted(folder.glob(names))
+        if found:
+            return found
+    raise CheckpointError(f"{folder} holds no weights; expected model.safetensors (or pytorch_model.bin).")
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """All weights of a folder, by name, without running any code in it."""
+    tensors: dict[str, Tensor] = {}
+    for path in weight_files(folder):
+        try:
+            if path.suffix == ".safetensors":
+                tensors.update(load_file(path))
+            else:
+                tensors.update(torch.load(path, map_location="cpu", weights_only=True))
+        except SafetensorError as e:
+            raise CheckpointError(f"{path} is damaged ({e}); download the model again.") from e
+        except Exception as e:  # torch.load raises many kinds for damaged files and for pickled code
+            raise CheckpointError(
+                f"{path} is damaged or holds more than tensors ({e}); headgate runs no code from a "
+                "checkpoint. Use a safetensors file of this model."
+            ) from e
+    return tensors
+
+
+def _settings(config: Json, folder: Path) -> transformers.PreTrainedConfig:
+    """The configuration as an object, or CheckpointError for a model that transformers doesn't have."""
+    try:
+        return transformers.AutoConfig.for_model(**config)
+    except (KeyError, TypeError, ValueError) as e:
+        raise CheckpointError(
+            f"{folder} has model_type {config.get('model_type')!r}, which transformers {transformers.__version__} "
+            "does not have; headgate never runs code from a checkpoint."
+        ) from e
+
+
+def _class(settings: transformers.PreTrainedConfig, auto: str, folder: Path) -> Any:  # noqa: ANN401
+    try:
+        return getattr(transformers, auto)._model_mapping[type(settings)]
+    except KeyError as e:
+        raise CheckpointError(f"{folder} has model_type {settings.model_type!r}, for which there is no {auto}.") from e
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()
+
+
+def _samples(path: Path) -> Iterator[bytes]:
+    """Size, head and 64 evenly spread pieces: all of a small file, enough of a large one."""
+    if not path.is_file():
+        return
+    size = path.stat().st_size
+    yield str(size).encode()
+    with path.open("rb") as file:
+        yield file.read(1 << 20)
+        for k in range(64):
+            file.seek(k * size // 64)
+            yield file.read(4096)

@@ -1,0 +1,1 @@
+"""Text to token ids, rows to batches, batches through a model."""

@@ -1,0 +1,58 @@
+"""Remember what a model said of a row."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from headgate.runtime.batching import Array, Forward, Row
+
+
+class CachedForward:
+    """A Forward that asks the one inside only for rows it has not seen; safe across threads.
+
+    Args:
+        forward: What is asked.
+        max_bytes: Of answers kept, least recently used out first.
+    """
+
+    def __init__(self, forward: Forward, max_bytes: int) -> None:
+        self._forward = forward
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[tuple[bytes, bytes], Array] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, rows: Sequence[Row]) -> list[Array]:
+        """One array a row, in order."""
+        keys = [row.key for row in rows]
+        found: dict[tuple[bytes, bytes], Array] = {}
+        with self._lock:
+            for key in keys:
+                if key in self._kept:
+                    self._kept.move_to_end(key)
+                    found[key] = self._kept[key]
+        new = {key: row for key, row in zip(keys, rows, strict=True) if key not in found}
+        for key, array in zip(new, self._forward(list(new.values())), strict=True):
+            array.flags.writeable = False  # it is handed out again and again
+            found[key] = array
+            self._keep(key, array)
+        return [found[key] for key in keys]
+
+    def close(self) -> None:
+        """Forget everything and release the model."""
+        with self._lock:
+            self._kept.clear()
+            self._bytes = 0
+        close = getattr(self._forward, "close", None)
+        if close is not None:
+            close()
+
+    def _keep(self, key: tuple[bytes, bytes], array: Array) -> None:
+        with self._lock:
+            if key in self._kept or array.nbytes > self._max_bytes:
+                return
+            self._kept[key] = array
+            self._bytes += array.nbytes
+            while self._bytes > self._max_bytes:
+                _, old = self._kept.popitem(last=False)
+                self._bytes -= old.nbytes

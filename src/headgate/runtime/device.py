@@ -1,0 +1,55 @@
+"""Which device and dtype a model runs on."""
+
+import torch
+
+from headgate.errors import DeviceError
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def resolve_device(device: str) -> torch.device:
+    """``"auto"`` is the first of cuda, mps and cpu that is there; anything else must be there.
+
+    Raises:
+        DeviceError: The device is unknown or not on this machine; nothing falls back in silence.
+    """
+    there = _there()
+    if device == "auto":
+        return torch.device(there[0])
+    try:
+        found = torch.device(device)
+    except RuntimeError as e:
+        raise DeviceError(f'device is {device!r}; expected "auto", or one of {there}.') from e
+    count = torch.cuda.device_count() if found.type == "cuda" else 1
+    if found.type not in there or (found.index or 0) >= count:
+        raise DeviceError(f'device {device!r} is not on this machine; here are {there}. "auto" takes the first.')
+    return found
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """``"auto"`` is float32 on a CPU and on mps, bfloat16 or else float16 on cuda.
+
+    Raises:
+        DeviceError: A name that is none of float32, float16, bfloat16.
+    """
+    if dtype == "auto":
+        if device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if dtype not in DTYPES:
+        raise DeviceError(f'dtype is {dtype!r}; expected "auto" or one of {sorted(DTYPES)}.')
+    return DTYPES[dtype]
+
+
+def token_budget(device: torch.device) -> int:
+    """Padded tokens of a batch: small on a CPU, where batches should fit its caches."""
+    if device.type == "cpu":
+        return 1024 * min(torch.get_num_threads(), 8)
+    return 16_384
+
+
+def _there() -> list[str]:
+    there = ["cuda"] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available():
+        there.append("mps")
+    return [*there, "cpu"]

@@ -1,0 +1,105 @@
+"""Rows through a torch model."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from headgate.errors import ClosedError
+from headgate.runtime.batching import Array, Row, run
+from headgate.runtime.device import token_budget
+
+log = logging.getLogger(__name__)
+
+
+class Batch(NamedTuple):
+    """Padded rows on the model's device.
+
+    ids: (rows, longest) int64 · mask: (rows, longest) bool, True on tokens · types: as ids, or None.
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    types: torch.Tensor | None
+
+
+Module = Callable[[Batch], torch.Tensor | Sequence[torch.Tensor]]
+"""A batch to one tensor a row: a (rows, …) tensor, or a list where rows differ in size."""
+
+
+class TorchForward:
+    """A :data:`headgate.runtime.batching.Forward` over torch; safe to call from many threads.
+
+    One batch runs at a time, so that memory stays bounded by the token budget. In a forked child a
+    CPU model goes on with one thread (the parent's thread pool did not come along), a GPU model
+    raises.
+
+    Args:
+        module: What runs a batch.
+        device: Where its weights are.
+        pad: The id that fills short rows up.
+        max_tokens: Padded tokens of a batch; None takes a budget for the device.
+    """
+
+    def __init__(self, module: Module, device: torch.device, *, pad: int, max_tokens: int | None = None) -> None:
+        self._module: Module | None = module
+        self._device = device
+        self._pad = pad
+        self._max_tokens = token_budget(device) if max_tokens is None else max_tokens
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+
+    def __call__(self, rows: Sequence[Row]) -> list[Array]:
+        """One float32 array a row, in order.
+
+        Raises:
+            ClosedError: After :meth:`close`, or in the child of a fork with a model on a GPU.
+        """
+        if os.getpid() != self._process:
+            self._adopt()
+        if self._module is None:
+            raise ClosedError("this scorer was closed; load it again to go on.")
+        return run(rows, self._max_tokens, self._batch)
+
+    def close(self) -> None:
+        """Let go of the model; its memory is free once no other scorer shares it."""
+        with self._lock:
+            self._module = None
+
+    def _batch(self, rows: list[Row]) -> list[Array]:
+        with self._lock, torch.inference_mode():
+            if self._module is None:
+                raise ClosedError("this scorer was closed while a call was running.")
+            out = self._module(self._padded(rows))
+            if isinstance(out, torch.Tensor):
+                return list(out.float().cpu().numpy())
+            return [t.float().cpu().numpy() for t in out]
+
+    def _padded(self, rows: list[Row]) -> Batch:
+        width = max(len(row.ids) for row in rows)
+        ids = np.full((len(rows), width), self._pad, dtype=np.int64)
+        mask = np.zeros((len(rows), width), dtype=np.bool_)
+        types = None if rows[0].types is None else np.zeros((len(rows), width), dtype=np.int64)
+        for i, row in enumerate(rows):
+            ids[i, : len(row.ids)] = row.ids
+            mask[i, : len(row.ids)] = True
+            if types is not None and row.types is not None:
+                types[i, : len(row.ids)] = row.types
+        there = [None if a is None else torch.from_numpy(a).to(self._device) for a in (ids, mask, types)]
+        return Batch(*there)  # type: ignore[arg-type]
+
+    def _adopt(self) -> None:
+        """Make the model usable in the child that a fork made."""
+        if self._device.type != "cpu":
+            raise ClosedError(
+                f"this scorer's model is on {self._device} in the process that forked this one; "
+                'load it in the child, or start processes with the "spawn" method.'
+            )
+        torch.set_num_threads(1)
+        self._lock = threading.Lock()  # another thread of the parent may have held the old one
+        self._process = os.getpid()
+        log.warning("a scorer came through a fork; it goes on with one thread in this process")
