@@ -6,7 +6,8 @@ DISTS := -e ".[dev]" -e integrations/langchain -e integrations/llama-index
 METADATA := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml
 
 # The stamp carries the version of PYTHON, so that another PYTHON= gets a new .venv.
-VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+SAY_VERSION := import sys; print("%d.%d" % sys.version_info[:2])
+VERSION := $(shell $(PYTHON) -c '$(SAY_VERSION)')
 STAMP := $(VENV)/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
@@ -33,13 +34,11 @@ fix: $(STAMP) ## let ruff mend and format
 
 install: $(STAMP) ## make .venv with headgate, both integrations and all tools
 
-# One pip command: the integrations need headgate, which pip finds only beside them. A .venv of
-# another Python, or one that came with a copied folder, is made anew.
+# One pip command: the integrations need headgate, which pip finds only beside them.
 $(STAMP): $(METADATA) constraints/cpu.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'headgate needs Python 3.11 or newer: make PYTHON=python3.11 install'; exit 1; }
-	@$(PY) -c 'import sys; sys.exit(sys.prefix != "$(abspath $(VENV))" or "%d.%d" % sys.version_info[:2] != "$(VERSION)")' \
-		2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@test "$$($(PY) -c '$(SAY_VERSION)' 2>/dev/null)" = "$(VERSION)" || $(PYTHON) -m venv --clear $(VENV)
 	@echo 'Installing into $(VENV) (a minute or two, the first time)'
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints/cpu.txt $(DISTS)
 	@touch $@

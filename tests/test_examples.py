@@ -42,7 +42,11 @@ def test_reranking_beats_both_first_stages() -> None:
 def test_readme_snippet_of_the_four_nouns() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (block,) = [b for b in re.findall(r"```python\n(.*?)```", readme, re.S) if "Reranker(load(" in b]
-    documents = ["Invoices are sent monthly.", "Hold the button of the hub for ten seconds to reset it.", "We ship daily."]
+    documents = [
+        "Invoices are sent monthly.",
+        "Hold the button of the hub for ten seconds to reset it.",
+        "We ship daily.",
+    ]
     space: dict[str, object] = {"documents": documents}
     exec(block, space)
     assert space["best"][0] == documents[1]  # type: ignore[index]

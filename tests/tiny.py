@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -23,7 +24,7 @@ from transformers import (
 )
 
 from headgate.families.base import Core
-from headgate.runtime.batching import Forward
+from headgate.runtime.batching import Array, Forward, Row
 from headgate.runtime.tokenizer import Tokenizer as OurTokenizer
 
 CORPUS = [
@@ -139,6 +140,11 @@ def save_tokenizer(folder: Path, tok: Tokenizer, special: Sequence[str] = ()) ->
     (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 64}))
 
 
+def change(path: Path, **keys: object) -> None:
+    """Other values for some keys of a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+
+
 def cross_encoder(folder: Path, body: str, classes: Mapping[int, str], **more: Any) -> torch.nn.Module:
     """A random ``*ForSequenceClassification`` saved as published; returns the reference model."""
     tok = tokenizer(body)
@@ -169,6 +175,8 @@ def multi_head(
     torch.manual_seed(0)
     encoder = _spread(AutoModel.from_config(config(body, tok)).eval())
     heads = nn.ModuleDict({name: nn.Linear(encoder.config.hidden_size, size) for name, size in sizes.items()})
+    for head in heads.values():
+        nn.init.normal_(head.weight)
     weights = nn.ModuleDict({"backbone": encoder, "heads": heads}).state_dict()
     if layout == "published-pth":
         half = {k: v.half() for k, v in weights.items()}
@@ -258,3 +266,28 @@ def _spread(model: nn.Module) -> nn.Module:
         if parameter.dim() == 1 and parameter.abs().max() == 0:
             nn.init.normal_(parameter, std=0.2)
     return model
+
+
+class Reacts:
+    """A Forward made by hand: the sum of what each token of a row is worth, each counted once.
+
+    Args:
+        tok: Whose tokens they are.
+        worth: Token -> numbers; other tokens are worth nothing.
+        size: How many numbers.
+    """
+
+    def __init__(self, tok: Tokenizer, worth: Mapping[str, Sequence[float]], size: int) -> None:
+        self._worth = {tok.token_to_id(token): np.array(numbers, np.float32) for token, numbers in worth.items()}
+        self._size = size
+        self.rows: list[Row] = []
+
+    def __call__(self, rows: Sequence[Row]) -> list[Array]:
+        """One (size,) array a row."""
+        self.rows += rows
+        nothing = np.zeros(self._size, dtype=np.float32)
+        return [sum((self._worth.get(i, nothing) for i in set(row.ids.tolist())), nothing) for row in rows]
+
+    def read(self, tok: Tokenizer) -> list[str]:
+        """What it was asked, in words."""
+        return [tok.decode(row.ids.tolist(), skip_special_tokens=False) for row in self.rows]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         UnknownLabelError,
     )
     from headgate.guard import Guard, Rule, Verdict
-    from headgate.load import load
+    from headgate.loading import load
     from headgate.rerank import Hit, Reranker
     from headgate.route import Decision, Router
     from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge
@@ -49,7 +49,7 @@ _HOME = {
     "UnknownLabelError": "errors",
     "Verdict": "guard",
     "judge": "scores",
-    "load": "load",
+    "load": "loading",
 }
 
 __version__ = "0.1.0"

@@ -70,30 +70,22 @@ class Calibration:
         Uses Platt's smoothed targets, so that separable data doesn't send ``scale`` to infinity.
 
         Args:
-            log_odds: Scores, or an array of any shape.
+            log_odds: Scores, whose empty texts are left out, or an array of any shape.
             truths: Whether each label was true of its text, same shape.
             windows: How many windows each score was the maximum of; taken from Scores.
             scorer: Fingerprint of the scorer, kept with the result.
             labels: Label set of a joint scorer, kept with the result.
 
         Raises:
-            ValueError: Shapes differ, only one kind of truth, or scores that rank false above true.
+            ValueError: Shapes differ, no windows, only one kind of truth, or scores that rank false
+                above true.
         """
-        if isinstance(log_odds, Scores):
-            windows, log_odds = log_odds.windows, log_odds.log_odds
-        z, y = np.asarray(log_odds, dtype=np.float64), np.asarray(truths, dtype=np.bool_)
-        count = np.ones_like(z) if windows is None else np.asarray(windows, dtype=np.float64)
-        if not z.shape == y.shape == count.shape:
-            raise ValueError(f"scores have shape {z.shape} and truths {y.shape}; expected the same.")
-        if not np.isfinite(z).all():
-            raise ValueError("scores hold NaN or infinity; expected finite log-odds.")
-        if y.all() or not y.any():
-            raise ValueError("every truth is the same; expected both true and false examples.")
-        features = [z.ravel(), np.ones(z.size), -np.log(count.ravel())]
+        z, y, count = _examples(log_odds, truths, windows)
+        features = [z, np.ones(z.size), -np.log(count)]
         long = bool((count > 1).any())
-        w = _platt(np.stack(features[: 3 if long else 2], axis=1), y.ravel())
+        w = _platt(np.stack(features[: 3 if long else 2], axis=1), y)
         if long and w[2] < 0:  # the length term may only cost
-            w = _platt(np.stack(features[:2], axis=1), y.ravel())
+            w = _platt(np.stack(features[:2], axis=1), y)
         if not w[0] > 0:
             raise ValueError("these scores rank false above true; check the labels, the template or the class map.")
         length = float(w[2]) if len(w) == 3 else 0.0
@@ -145,13 +137,38 @@ class Calibrated:
 
     def split_label(self, label: str) -> list[str]:
         """As the inner scorer's, where it has one."""
-        return list(self.scorer.split_label(label))  # type: ignore[attr-defined]
+        split = getattr(self.scorer, "split_label", None)
+        if split is None:
+            raise TypeError(f'{type(self.scorer).__name__} has no split_label, which long_query="windows" needs.')
+        return list(split(label))
 
     def close(self) -> None:
         """Release the inner scorer's model."""
         close = getattr(self.scorer, "close", None)
         if close is not None:
             close()
+
+
+def _examples(
+    log_odds: Scores | ArrayLike, truths: ArrayLike, windows: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+    """Log-odds, truths and numbers of windows to fit on, each (k,), or ValueError."""
+    empty: NDArray[np.bool_] | None = None
+    if isinstance(log_odds, Scores):
+        empty, windows, log_odds = log_odds.empty, log_odds.windows, log_odds.log_odds
+    z, y = np.asarray(log_odds, dtype=np.float64), np.asarray(truths, dtype=np.bool_)
+    count = np.ones_like(z) if windows is None else np.asarray(windows, dtype=np.float64)
+    if not z.shape == y.shape == count.shape:
+        raise ValueError(f"scores have shape {z.shape}, truths {y.shape} and windows {count.shape}; expected the same.")
+    if not np.isfinite(z).all():
+        raise ValueError("scores hold NaN or infinity; expected finite log-odds.")
+    if not (count >= 1).all():
+        raise ValueError("a score was read from no window; expected windows of at least 1.")
+    if empty is not None:  # an empty text's log-odds is no model's, and far from all others
+        z, y, count = z[~empty], y[~empty], count[~empty]
+    if y.all() or not y.any():
+        raise ValueError("every truth is the same; expected both true and false examples.")
+    return z.ravel(), y.ravel(), count.ravel()
 
 
 def _platt(x: NDArray[np.float64], y: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headgate.conversation import Conversation, last_turns
-from headgate.scores import Ask, Label, Scorer, Scores, as_label, judge
+from headgate.scores import Ask, Label, Scorer, Scores, as_label, judge, listed
 
 UNREADABLE = "unreadable"
 
@@ -95,11 +95,9 @@ class Guard:
 
     def ask(self, texts: Sequence[Conversation]) -> list[Ask]:
         """What to score: every text against every rule's label."""
-        if isinstance(texts, str):
-            raise TypeError(f"texts is a str; expected a list of texts: pass [{texts[:20]!r}].")
         # Two rules may share a label and differ in threshold; it is scored once.
-        labels = dict.fromkeys(rule.label for rule in self._rules.values())
-        return [Ask([last_turns(t, self.turns) for t in texts], list(labels))]
+        labels = {as_label(rule.label): rule.label for rule in self._rules.values()}
+        return [Ask([last_turns(t, self.turns) for t in listed("texts", texts)], list(labels.values()))]
 
     def decide(self, scores: Sequence[Scores]) -> list[Verdict]:
         """One verdict for each text that these scores hold; pure, so a stored one can be replayed."""
@@ -108,8 +106,9 @@ class Guard:
         return [self._row(found, p[i].tolist(), i) for i in range(len(p))]
 
     def _row(self, scores: Scores, p: list[float], i: int) -> Verdict:
-        column = {label: j for j, label in enumerate(dict.fromkeys(r.label for r in self._rules.values()))}
-        at = {name: column[rule.label] for name, rule in self._rules.items()}
+        labels = dict.fromkeys(as_label(rule.label) for rule in self._rules.values())
+        column = {label: j for j, label in enumerate(labels)}
+        at = {name: column[as_label(rule.label)] for name, rule in self._rules.items()}
         # "not below" rather than "at or above": a comparison with NaN must break the rule.
         broken = [name for name, rule in self._rules.items() if not p[at[name]] < rule.threshold]
         unknown = float(scores.unknown[i])
@@ -120,7 +119,7 @@ class Guard:
             allowed=not broken,
             broken=tuple(broken),
             probabilities={name: p[j] for name, j in at.items()},
-            thresholds={name: rule.threshold for name, rule in self._rules.items()},
+            thresholds={name: float(rule.threshold) for name, rule in self._rules.items()},
             spans=spans,
             unknown=unknown,
             empty=bool(scores.empty[i]),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from headgate.conversation import Conversation, last_turns
 from headgate.errors import NotCalibratedError
-from headgate.scores import Ask, Label, Scorer, Scores, judge
+from headgate.scores import Ask, Label, Scorer, Scores, judge, listed, logistic
 
 Array = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ class Reranker:
     """Order documents, best first, and cut the list where you say.
 
     Sorts on log-odds, which don't saturate; ties keep the order that came in; empty documents come
-    last. Cut-offs apply together.
+    last. Cut-offs apply together, each measured on all documents.
 
     Args:
         scorer: What judges a document by the query.
@@ -50,7 +50,7 @@ class Reranker:
             parts that fit and ranks by their mean log-odds.
         top_k: At most so many, at least 1.
         min_probability: None below it, in [0, 1].
-        top_p: The fewest that hold this share of all probability, in (0, 1].
+        top_p: The fewest, from the top, that hold this share of the probability of all, in (0, 1].
         max_gap: None this many log-odds or more below the best.
         prior_weight: With ``prior=``: how many standard deviations of the model's log-odds one
             standard deviation of the first stage's scores is worth.
@@ -71,12 +71,7 @@ class Reranker:
     def __post_init__(self) -> None:
         if self.long_query not in ("error", "windows"):
             raise ValueError(f'long_query is {self.long_query!r}; expected "error" or "windows".')
-        _range(
-            "top_k",
-            self.top_k,
-            self.top_k is None or (self.top_k == int(self.top_k) and self.top_k >= 1),
-            "1 or more",
-        )
+        _range("top_k", self.top_k, _count(self.top_k), "a whole number, 1 or more")
         _range("min_probability", self.min_probability, _inside(self.min_probability, 0, 1), "0 to 1")
         _range("top_p", self.top_p, _inside(self.top_p, 1e-12, 1), "above 0, at most 1")
         _range("max_gap", self.max_gap, _inside(self.max_gap, 0, np.inf), "0 or more log-odds")
@@ -104,6 +99,7 @@ class Reranker:
 
     def many(self, queries: Sequence[Conversation], documents: Sequence[Sequence[Any]]) -> list[list[Hit]]:
         """Rank each list of documents for its own query, all in one batch plan."""
+        queries, documents = listed("queries", queries), listed("documents", documents)
         if len(queries) != len(documents):
             raise ValueError(f"{len(queries)} queries and {len(documents)} lists of documents; expected as many.")
         asks = [ask for q, d in zip(queries, documents, strict=True) for ask in self.ask(q, d)]
@@ -111,9 +107,8 @@ class Reranker:
 
     def ask(self, query: Conversation, documents: Sequence[Any]) -> list[Ask]:
         """What to score: all documents against the query, or against the parts of a long one."""
-        if isinstance(documents, str):
-            raise TypeError(f"documents is a str; expected a list of documents: pass [{documents[:20]!r}].")
-        texts = list(documents) if self.text is None else [self.text(d) for d in documents]
+        documents = listed("documents", documents)
+        texts = documents if self.text is None else [self.text(d) for d in documents]
         label = last_turns(query, self.turns) if self.label is None else self.label
         if self.long_query == "windows" and isinstance(label, str):
             split = getattr(self.scorer, "split_label", None)
@@ -140,25 +135,26 @@ class Reranker:
         order = np.lexsort((np.arange(len(z)), -rank, found.empty))
         hits = [_hit(found, z, int(i), prior) for i in order]
         limit = self.top_k if top_k is None else top_k
-        _range("top_k", limit, limit is None or limit >= 1, "1 or more")
+        _range("top_k", limit, _count(limit), "a whole number, 1 or more")
         return self._cut(hits)[:limit]
 
     def _cut(self, hits: list[Hit]) -> list[Hit]:
-        if self.min_probability is not None:
-            hits = [h for h in hits if not (h.probability or 0.0) < self.min_probability]
-        if self.max_gap is not None and hits:
-            best = max(h.log_odds for h in hits)
-            hits = [h for h in hits if best - h.log_odds < self.max_gap or h.log_odds == best]
-        if self.top_p is not None and hits:
+        best = max((h.log_odds for h in hits), default=0.0)
+        kept = hits
+        if self.top_p is not None and hits:  # first, since its share is of all documents
             mass = np.cumsum([h.probability or 0.0 for h in hits])
-            hits = hits[: int(np.searchsorted(mass, self.top_p * mass[-1])) + 1]
-        return hits
+            kept = hits[: int(np.searchsorted(mass, self.top_p * mass[-1])) + 1]
+        if self.min_probability is not None:
+            kept = [h for h in kept if not (h.probability or 0.0) < self.min_probability]
+        if self.max_gap is not None:
+            kept = [h for h in kept if best - h.log_odds < self.max_gap or h.log_odds == best]
+        return kept
 
 
 def _hit(scores: Scores, z: Array, i: int, prior: Sequence[float] | None) -> Hit:
     best = int(scores.log_odds[i].argmax())  # of a long query's parts, the one that matched best
     start, end = (int(c) for c in scores.spans[i, best])
-    probability = None if scores.meaning == "order" else float(1 / (1 + np.exp(-np.clip(z[i], -700, 700))))
+    probability = None if scores.meaning == "order" else float(logistic(z[i]))
     return Hit(
         index=i,
         probability=probability,
@@ -188,6 +184,10 @@ def _standard(x: Array, live: NDArray[np.bool_]) -> Array:
 
 def _inside(value: float | None, low: float, high: float) -> bool:
     return value is None or bool(low <= value <= high)
+
+
+def _count(value: int | None) -> bool:
+    return value is None or (isinstance(value, int | np.integer) and value >= 1)
 
 
 def _range(name: str, value: float | None, ok: bool, expected: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from headgate.conversation import Conversation, last_turns
-from headgate.scores import Ask, Floats, Label, Scorer, Scores, judge
+from headgate.scores import Ask, Floats, Label, Scorer, Scores, judge, listed
 
 Routes = Sequence[str] | Mapping[str, str | Label]
 
@@ -84,9 +84,7 @@ class Router:
 
     def ask(self, texts: Sequence[Conversation]) -> list[Ask]:
         """What to score: every text against every route."""
-        if isinstance(texts, str):
-            raise TypeError(f"texts is a str; expected a list of texts: pass [{texts[:20]!r}].")
-        return [Ask([last_turns(t, self.turns) for t in texts], list(self._labels.values()))]
+        return [Ask([last_turns(t, self.turns) for t in listed("texts", texts)], list(self._labels.values()))]
 
     def decide(self, scores: Sequence[Scores]) -> list[Decision]:
         """One decision for each text that these scores hold; pure, so a stored one can be replayed."""
@@ -103,16 +101,17 @@ class Router:
             p, none = own, max(0.0, 1.0 - float(own.sum()))
         else:
             p, none = _one_of(z)
-        least = self.threshold if self.threshold is not None else (0.5 if self.multi else none)
+        least = 0.5 if self.multi and self.threshold is None else self.threshold
         ranked = [] if scores.empty[i] else sorted(range(len(names)), key=lambda k: (-p[k], k))
-        chosen = tuple(names[k] for k in ranked if p[k] >= least)[: None if self.multi else 1]
+        chosen = tuple(names[k] for k in ranked if (p[k] > none if least is None else p[k] >= least))
+        chosen = chosen if self.multi else chosen[:1]
         return Decision(
             choice=chosen[0] if chosen else None,
             choices=chosen,
             probabilities={n: float(p[k]) for k, n in enumerate(names)},
             none=none,
             log_odds={n: float(z[k]) for k, n in enumerate(names)},
-            threshold=self.threshold,
+            threshold=None if least is None else float(least),
             unknown=float(scores.unknown[i]),
             empty=bool(scores.empty[i]),
         )

@@ -4,9 +4,9 @@ A :class:`Scorer` answers with log-odds; :func:`judge` is the trust boundary thr
 task calls one. What has passed it has the right shape, is finite, and says what was read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ EMPTY_LOG_ODDS = np.float32(-1e4)
 
 Meaning = Literal["probability", "order"]
 Floats = NDArray[np.float32]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -167,12 +168,18 @@ def judge(scorer: Scorer, asks: Sequence[Ask]) -> list[Scores]:
     asks = [Ask(_texts(a.texts), _labels(a.labels)) for a in asks]
     live = [a for a in asks if a.texts]
     many = getattr(scorer, "score_many", None)
-    found = iter(many(live) if many is not None else [scorer.score(a.texts, a.labels) for a in live])
+    answers = many(live) if many is not None else [scorer.score(a.texts, a.labels) for a in live]
+    if not isinstance(answers, Sequence) or len(answers) != len(live):
+        got = len(answers) if isinstance(answers, Sequence) else type(answers).__name__
+        raise ScorerError(
+            f"{type(scorer).__name__}.score_many gave {got} for {len(live)} asks; expected a list of as many Scores."
+        )
+    found = iter(answers)
     none: list[str] = []
     out = []
     for ask in asks:
         if ask.texts:
-            out.append(_checked(type(scorer).__name__, ask, next(found, None)))
+            out.append(checked(type(scorer).__name__, ask, next(found)))
         else:
             out.append(Scores.of(np.zeros((0, len(ask.labels))), none))
     return out
@@ -213,10 +220,17 @@ def class_log_odds(logits: ArrayLike, index: int) -> Floats:
     return np.asarray(z[..., index] - rest, dtype=np.float32)
 
 
+def listed(name: str, values: Iterable[T]) -> list[T]:
+    """``values`` as a new list; TypeError for a ``str``, whose characters would be scored, and for None."""
+    if isinstance(values, str):
+        raise TypeError(f"{name} is a str; expected a list: pass [{values[:20]!r}].")
+    if not isinstance(values, Iterable):
+        raise TypeError(f"{name} is {type(values).__name__}; expected a list.")
+    return list(values)
+
+
 def _texts(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):  # a str is a Sequence[str]; iterating it would score characters
-        raise TypeError(f"texts is a str; expected a list of strings: pass [{texts[:20]!r}].")
-    out = list(texts)
+    out = listed("texts", texts)
     for i, text in enumerate(out):
         if not isinstance(text, str):
             raise TypeError(
@@ -226,9 +240,7 @@ def _texts(texts: Sequence[str]) -> list[str]:
 
 
 def _labels(labels: Sequence[str | Label]) -> list[str | Label]:
-    if isinstance(labels, str):
-        raise TypeError(f"labels is a str; expected a list of labels: pass [{labels[:20]!r}].")
-    out = list(labels)
+    out = listed("labels", labels)
     if not out:
         raise ValueError("no labels; expected at least one to judge the texts by.")
     seen: set[Label] = set()
@@ -243,7 +255,7 @@ def _labels(labels: Sequence[str | Label]) -> list[str | Label]:
     return out
 
 
-def _checked(name: str, ask: Ask, scores: Scores | None) -> Scores:
+def checked(name: str, ask: Ask, scores: Scores) -> Scores:
     """``scores`` as the answer to ``ask``, or ScorerError."""
     if not isinstance(scores, Scores):
         raise ScorerError(f"{name} returned {type(scores).__name__}; expected Scores: build one with Scores.of.")
@@ -256,6 +268,10 @@ def _checked(name: str, ask: Ask, scores: Scores | None) -> Scores:
                 f"{name} returned {part} of shape {getattr(scores, part).shape} "
                 f"for {n} texts and {m} labels; expected {shape}."
             )
+    if scores.meaning not in get_args(Meaning):
+        raise ScorerError(f"{name} gave meaning {scores.meaning!r}; expected one of {list(get_args(Meaning))}.")
+    if not ((scores.unknown >= 0) & (scores.unknown <= 1)).all():  # so written, NaN is refused as well
+        raise ScorerError(f"{name} gave {scores.unknown.tolist()} as unknown; expected shares of a text, 0 to 1.")
     _refuse(~np.isfinite(scores.log_odds), name, ask, scores, "a finite log-odds")
     length = np.array([len(t) for t in ask.texts])[:, None]
     start, end = scores.spans[..., 0], scores.spans[..., 1]

@@ -1,13 +1,13 @@
 """What a scorer must do to be a scorer, and a toy one to test with."""
 
-import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from headgate.scores import Ask, Floats, Label, Meaning, Scorer, Scores, as_label, judge
+from headgate.errors import LabelError
+from headgate.scores import Ask, Floats, Label, Meaning, Scorer, Scores, as_label, checked, judge
 
 TEXTS = (
     "Reset my password",
@@ -37,6 +37,9 @@ class ToyScorer:
 
     def score(self, texts: Sequence[str], labels: Sequence[str | Label]) -> Scores:
         """See :class:`headgate.Scorer`."""
+        for label in labels:
+            if as_label(label).relation != "entailment":
+                raise LabelError(f"ToyScorer was asked for {as_label(label).relation}; it knows entailment only.")
         bags = [set(re.findall(r"\w+", t.lower())) for t in texts]
         words = [re.findall(r"\w+", as_label(label).text.lower()) or [""] for label in labels]
         share = [[float(np.mean([w in bag for w in ws])) for ws in words] for bag in bags]
@@ -71,19 +74,26 @@ def check_scorer(
     assert isinstance(scorer, Scorer), f"{type(scorer).__name__} lacks score, joint, labels or fingerprint"
     known = list(labels if labels is not None else (scorer.labels or LABELS)[:3])
     texts = list(texts)
-    given = copy.deepcopy((texts, known))
     full = _judge(scorer, texts, known)
-    assert (texts, known) == given, "the scorer changed the lists it was given"
     assert isinstance(scorer.fingerprint, str), "fingerprint must be a string"
     assert scorer.fingerprint, "fingerprint must not be empty"
     _same(_judge(scorer, texts, known), full, atol, "two equal calls differ")
+    _check_score(scorer, texts, known, full, atol)
     _check_batching(scorer, texts, known, full, atol)
-    if not scorer.joint and not full.exclusive:
+    if not scorer.joint:
         for j, label in enumerate(known):
             alone = _judge(scorer, texts, [label]).log_odds[:, 0]
             _close(alone, full.log_odds[:, j], atol, f"label {label!r} alone and among others differ")
     if scorer.labels is not None:
         _check_closed(scorer, texts[:1])
+
+
+def _check_score(scorer: Scorer, texts: list[str], labels: list[str], full: Scores, atol: float) -> None:
+    # Not through judge, which copies the lists and prefers score_many.
+    given = list(texts), list(labels)
+    found = scorer.score(texts, labels)
+    assert (texts, labels) == given, "the scorer changed the lists it was given"
+    _same(checked(type(scorer).__name__, Ask(texts, labels), found), full, atol, "score and score_many differ")
 
 
 def _check_batching(scorer: Scorer, texts: list[str], labels: list[str], full: Scores, atol: float) -> None:
@@ -96,7 +106,7 @@ def _check_batching(scorer: Scorer, texts: list[str], labels: list[str], full: S
     twice = _judge(scorer, [*texts, *texts], labels)
     _close(twice.log_odds[len(texts) :], full.log_odds, atol, "a repeated text got another score")
     many = judge(scorer, [Ask(texts, labels), Ask([], labels), Ask(texts[:1], labels)])
-    _same(many[0], full, atol, "score and score_many differ")
+    _same(many[0], full, atol, "an ask alone and among others differ")
     _close(many[2].log_odds[0], full.log_odds[0], atol, "one ask of score_many changed another")
     assert many[1].log_odds.shape == (0, len(labels)), "no texts must give no rows"
 

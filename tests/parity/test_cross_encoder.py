@@ -7,8 +7,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from headgate import CheckpointError, Label, LabelError, LabelTooLongError, load
-from headgate.runtime.torch_forward import TorchForward
+from headgate import load
 from headgate.testing import check_scorer
 from tests import tiny
 
@@ -37,14 +36,25 @@ def reference(model: torch.nn.Module, folder: Path, pairs: list[tuple[str, str]]
 
 @pytest.mark.parametrize("body", tiny.BODIES)
 @pytest.mark.parametrize("budget", [1, 70, 100_000])
-def test_nli_equals_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, budget: int) -> None:
-    model = tiny.cross_encoder(tmp_path, body, ORDERS[body])
+def test_every_body_equals_transformers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, budget: int
+) -> None:
     monkeypatch.setattr("headgate.runtime.torch_forward.token_budget", lambda _: budget)
-    scorer = load(tmp_path, template="This text is about {}.", device="cpu")
+    assert_parity(tmp_path, body, ORDERS[body])
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=lambda order: "-".join(order.values()))
+def test_every_class_order_equals_transformers(tmp_path: Path, order: dict[int, str]) -> None:
+    assert_parity(tmp_path, "bert", order)
+
+
+def assert_parity(folder: Path, body: str, order: dict[int, str]) -> None:
+    model = tiny.cross_encoder(folder, body, order)
+    scorer = load(folder, template="This text is about {}.", device="cpu")
     found = scorer.score(SHORT, tiny.LABELS).log_odds
     pairs = [(t, f"This text is about {label}.") for t in SHORT for label in tiny.LABELS]
-    z = reference(model, tmp_path, pairs)
-    at = next(i for i, name in ORDERS[body].items() if name == "entailment")
+    z = reference(model, folder, pairs)
+    at = next(i for i, name in order.items() if name == "entailment")
     p = np.exp(z - z.max(1, keepdims=True))
     p = p[:, at] / p.sum(1)
     expected = np.log(p) - np.log1p(-p)

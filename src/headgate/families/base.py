@@ -135,7 +135,7 @@ class Family(ABC):
     def split_label(self, label: str) -> list[str]:
         """The parts of a long query that each fit the model beside a text, in order."""
         (encoded,) = self._core.tokenizer.encode([label])
-        extra = len(self._core.tokenizer.encode([self._core.template.format("")])[0].ids)
+        extra = len(self._core.tokenizer.encode([self._core.template.replace("{}", "")])[0].ids)
         room = self._core.max_length // 2 - extra - self._core.tokenizer.pair.size
         spans = [characters(encoded.offsets, a, b, encoded.length) for a, b in windows(len(encoded.ids), room, 0)]
         return [label[a:b] for a, b in spans]
@@ -154,8 +154,8 @@ class Family(ABC):
 
     def _render(self, label: str | Label) -> str:
         label = as_label(label)
-        # Only the template is parsed: braces inside a label stay as they are.
-        return label.text if label.verbatim else self._core.template.format(label.text)
+        # Not str.format: other braces, of a template or of a label, stay as they are.
+        return label.text if label.verbatim else self._core.template.replace("{}", label.text)
 
     def _entailment_only(self, labels: Sequence[str | Label]) -> None:
         for label in labels:
@@ -233,7 +233,7 @@ def strongest(
     for spot, z in zip(spots, log_odds, strict=True):
         at = spot.text, spot.label
         count[spot.ask][at] += 1
-        if not z <= best[spot.ask][at]:  # NaN must get through, to be refused by judge
+        if z > best[spot.ask][at] or np.isnan(z):  # NaN must get through and stay, to be refused by judge
             best[spot.ask][at] = z
             spans[spot.ask][at] = spot.span
     return [

@@ -38,7 +38,7 @@ class BiEncoder(Family):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
         """A sentence-transformers folder, or a part of a multi-part one."""
-        pooling, prompts = _sentence_transformers(checkpoint)
+        pooling, prompts = pooling_and_prompts(checkpoint)
         model = multi_head(checkpoint, {}, pooling)
         forward = checkpoint.forward(sentence_vectors(model))
         return cls(core(checkpoint, forward, template="{}", identity=(pooling, prompts)), prompts)
@@ -116,7 +116,7 @@ def _normalized(x: Floats) -> Floats:
     return np.asarray(x / np.maximum(norm, 1e-12), dtype=np.float32)
 
 
-def _sentence_transformers(checkpoint: Checkpoint) -> tuple[Pooling, dict[str, str]]:
+def pooling_and_prompts(checkpoint: Checkpoint) -> tuple[Pooling, dict[str, str]]:
     """Pooling and prompts, from scorer.json or the files of sentence-transformers."""
     if "pooling" in checkpoint.settings:
         return checkpoint.settings["pooling"], checkpoint.settings.get("prompts", {})
@@ -128,12 +128,17 @@ def _sentence_transformers(checkpoint: Checkpoint) -> tuple[Pooling, dict[str, s
         )
     pooling = read_json(checkpoint.folder / modules[1]["path"] / "config.json")
     on = [k.removeprefix("pooling_mode_") for k, v in pooling.items() if k.startswith("pooling_mode_") and v is True]
-    how: dict[str, Pooling] = {"cls_token": "cls", "mean_tokens": "mean"}
-    if len(on) != 1 or on[0] not in how:
-        raise CheckpointError(f"{checkpoint.folder} pools by {on}; headgate knows cls_token and mean_tokens.")
+    said = pooling.get("pooling_mode", on[0] if len(on) == 1 else on)  # version 6 writes one name
+    how: dict[object, Pooling] = {"cls": "cls", "cls_token": "cls", "mean": "mean", "mean_tokens": "mean"}
+    found = how.get(str(said))
+    if found is None or pooling.get("include_prompt", True) is not True:
+        raise CheckpointError(
+            f"{checkpoint.folder} pools by {said!r}, include_prompt {pooling.get('include_prompt', True)}; "
+            "headgate knows cls and mean, over prompt and text."
+        )
     path = checkpoint.folder / "config_sentence_transformers.json"
     prompts = read_json(path).get("prompts") or {} if path.is_file() else {}
-    return how[on[0]], {
+    return found, {
         "query": prompts.get("query", ""),
         "document": prompts.get("document", prompts.get("passage", "")),
     }

@@ -22,7 +22,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
-from uuid import uuid4
 
 import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
@@ -65,12 +64,12 @@ class GLiClassScorer(Family):
         own = checkpoint.settings.get("config")
         config = GLiClassConfig.from_dict(checkpoint.config if own is None else own)
         model = _model(checkpoint, config) if own is None else _part(checkpoint, config)
-        inner = _plain_tokenizer(checkpoint, config, first=False)
-        outer = inner if config.prompt_first else _plain_tokenizer(checkpoint, config, first=True)
+        texts, labels = _tokenizers(checkpoint, config)
         forward = checkpoint.forward(lambda batch: model(batch.ids, batch.mask, batch.types))
-        parts = core(_with_length(checkpoint, model), forward, template="{}", identity=config)
+        parts = core(checkpoint, forward, template="{}", identity=config)
         # Rows carry no token types: the pipeline's are all of the first kind, which models assume.
-        return cls(replace(parts, tokenizer=outer, types=False), config, inner)
+        parts = replace(parts, tokenizer=texts, types=False, max_length=_length(checkpoint))
+        return cls(parts, config, labels)
 
     def _score_many(self, asks: Sequence[Ask]) -> list[Scores]:
         """See :class:`headgate.Scorer`.
@@ -146,7 +145,7 @@ def _fill(costs: Sequence[int], room: int, most: int | None) -> list[range]:
 
 def _model(checkpoint: Checkpoint, config: GLiClassConfig) -> GLiClass:
     """The model of a published folder."""
-    inner = {"model_type": "deberta-v2", **(checkpoint.config.get("encoder_config") or {})}
+    inner = dict(checkpoint.config.get("encoder_config") or {})
     vocabulary = checkpoint.config.get("vocab_size")
     if vocabulary is not None:  # the encoder's own may not count the markers
         inner["vocab_size"] = vocabulary
@@ -176,65 +175,39 @@ def _filled(checkpoint: Checkpoint, config: GLiClassConfig, inner: Json, encoder
     return model.to(checkpoint.device).eval()
 
 
-def _with_length(checkpoint: Checkpoint, model: GLiClass) -> Checkpoint:
-    """The checkpoint with a length that the encoder has positions for."""
-    limits = [PUBLISHED_LENGTH]
-    for name, module in model.encoder_model.named_modules():
-        if name.endswith("position_embeddings") and hasattr(module, "num_embeddings"):
-            # RoBERTa and its kin count positions from the padding id on.
-            limits.append(module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1))
-    wanted = checkpoint.max_length or checkpoint.settings.get("max_length")
-    if wanted is not None:
-        if len(limits) > 1 and wanted > limits[1]:
-            raise CheckpointError(f"max_length is {wanted}; expected at most the encoder's {limits[1]} positions.")
-        return checkpoint
+def _length(checkpoint: Checkpoint) -> int:
+    """Tokens of the longest row: what somebody asked for, else the pipeline's length or what is shorter."""
+    given = checkpoint.settings.get("max_length") if checkpoint.max_length is None else checkpoint.max_length
+    if given is not None:
+        return checkpoint.length
+    if getattr(checkpoint.body, "position_biased_input", True):
+        return min(PUBLISHED_LENGTH, checkpoint.length)
+    # DeBERTa-v2 and v3 know relative positions only: the 512 in their configuration is no limit.
     path = checkpoint.folder / "tokenizer_config.json"
     said = read_json(path).get("model_max_length") if path.is_file() else None
-    if isinstance(said, int | float) and said > 0:
-        limits.append(int(said))
-    return replace(checkpoint, settings={**checkpoint.settings, "max_length": min(limits)})
+    return int(min(PUBLISHED_LENGTH, said)) if isinstance(said, int | float) and said > 0 else PUBLISHED_LENGTH
 
 
-def _plain_tokenizer(checkpoint: Checkpoint, config: GLiClassConfig, *, first: bool) -> Tokenizer:
-    """The folder's tokenizer, in which nothing that a user writes is a special token or a marker.
-
-    Telling it to leave special tokens alone is not enough: a Unigram model (DeBERTa-v3, T5) finds
-    ``[SEP]`` in its own vocabulary, and markers may have been added as plain tokens. So they all get
-    names that nobody can write; their ids stay.
-
-    Args:
-        checkpoint: The folder.
-        config: The ids of the markers.
-        first: Whether what it reads stands at the beginning of a row.
-    """
+def _tokenizers(checkpoint: Checkpoint, config: GLiClassConfig) -> tuple[Tokenizer, Tokenizer]:
+    """The folder's tokenizer as it reads texts and labels where they stand; neither can write a marker."""
     path = checkpoint.folder / "tokenizer.json"
     state = read_json(path)
-    rust = RustTokenizer.from_str(json.dumps(state))
-    hidden = {t["content"] for t in state["added_tokens"] if t["special"]}
+    try:
+        rust = RustTokenizer.from_file(str(path))
+    except Exception as e:  # the Rust side raises plain Exception
+        raise CheckpointError(f"{path} can't be read as a tokenizer ({e}); download the model again.") from e
+    markers = []
     for name in ("class_token_index", "text_token_index"):
         token = rust.id_to_token(getattr(config, name))
         if token is None:
-            raise CheckpointError(
-                f"config.json has {name}: {getattr(config, name)}, and {path} has no such id; expected the marker's."
-            )
-        hidden.add(token)
-    secret = uuid4().hex
-    _rename(state, {token: token + secret for token in hidden})
-    if not first:
-        state["pre_tokenizer"] = _inside(state["pre_tokenizer"])
-    return Tokenizer(RustTokenizer.from_str(json.dumps(state)))
-
-
-def _rename(state: Json, names: dict[str, str]) -> None:
-    for token in state["added_tokens"]:
-        token["content"] = names.get(token["content"], token["content"])
-    model = state["model"]
-    if isinstance(model["vocab"], dict):
-        model["vocab"] = {names.get(piece, piece): i for piece, i in model["vocab"].items()}
-    else:  # Unigram: pieces and their log-probabilities, in the order of their ids
-        model["vocab"] = [[names.get(piece, piece), p] for piece, p in model["vocab"]]
-    if model.get("unk_token") in names:
-        model["unk_token"] = names[model["unk_token"]]
+            raise CheckpointError(f"config.json has {name}: {getattr(config, name)}; expected an id of {path}.")
+        markers.append(token)
+    whole = Tokenizer(rust, markers=markers)
+    inside = _inside(state.get("pre_tokenizer"))
+    if inside == state.get("pre_tokenizer"):
+        return whole, whole
+    labels = Tokenizer(RustTokenizer.from_str(json.dumps({**state, "pre_tokenizer": inside})), markers=markers)
+    return labels if config.prompt_first else whole, labels
 
 
 def _inside(step: Json | None) -> Json | None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from headgate.errors import LabelTooLongError
 from headgate.families.base import Core, Encoder, Family, Spot, core, cut, strongest
+from headgate.families.bi_encoder import pooling_and_prompts
 from headgate.models.calls import multi_head, token_states
 from headgate.models.checkpoint import Checkpoint
 from headgate.runtime.batching import Array, Ids, Row
@@ -71,7 +72,8 @@ class LateInteraction(Family):
         """A part of a multi-part folder, or a sentence encoder read token by token."""
         settings = checkpoint.settings
         weights = Weights(float(settings.get("maxsim", 1.0)), float(settings.get("cosine", 1.0)))
-        model = multi_head(checkpoint, {})
+        published = (checkpoint.folder / "modules.json").is_file()
+        model = multi_head(checkpoint, {}, pooling_and_prompts(checkpoint)[0] if published else None)
         forward = checkpoint.forward(token_states(model))
         return cls(core(checkpoint, forward, template="{}", identity=weights), weights)
 

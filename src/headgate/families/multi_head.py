@@ -100,8 +100,9 @@ class MultiHeadClassifier(Family):
         names = checkpoint.classes or class_names(checkpoint.config)
         if not names or isinstance(names, Mapping):
             raise CheckpointError(f"{checkpoint.folder} does not name its classes; pass load(…, classes=[…]).")
-        multi = checkpoint.config.get("problem_type") == "multi_label_classification"
-        heads = {"label": Head(names, "multi" if multi or len(names) == 1 else "single")}
+        kinds: dict[object, Kind] = {"multi_label_classification": "multi", "regression": "regression"}
+        kind = kinds.get(checkpoint.config.get("problem_type"), "multi" if len(names) == 1 else "single")
+        heads = {"label": Head(names, kind)}
         forward = checkpoint.forward(class_logits(checkpoint.classifier(len(names))))
         return cls(core(checkpoint, forward, template="{}", identity=heads), heads)
 
@@ -193,10 +194,11 @@ def _heads(checkpoint: Checkpoint) -> dict[str, Head]:
     }
     if isinstance(checkpoint.classes, Mapping):
         found |= {name: Head(tuple(labels)) for name, labels in checkpoint.classes.items()}
-    if not found:
+    unnamed = [name for name in given if name not in found and checkpoint.classes is None]
+    if not found or unnamed or isinstance(checkpoint.classes, tuple):
         trained = sorted({k.split(".")[1] for k in checkpoint.tensors if k.startswith("heads.")})
         raise CheckpointError(
-            f"{checkpoint.folder} has heads {trained} and names none of their classes; pass them in the order "
+            f"{checkpoint.folder} has heads {trained} and does not name the classes of all; pass them in the order "
             'of the logits: load(…, family="multi_head", classes={"sentiment": ["positive", "negative", "neutral"]}).'
         )
     return found

@@ -27,15 +27,16 @@ def multi_head(checkpoint: Checkpoint, heads: Mapping[str, int], pooling: Poolin
     if said not in ("cls", "mean"):
         raise CheckpointError(f"{checkpoint.folder} pools by {said!r}; expected cls or mean.")
     encoder = checkpoint.encoder(config, "" if bare else "backbone.")
+    hidden = int(checkpoint.body.hidden_size)  # which config.json may call "dim" or "d_model"
     normalize = bool(checkpoint.config.get("normalize", False))
-    model = MultiHead(encoder, heads, hidden=config["hidden_size"], pooling=said, normalize=normalize)
+    model = MultiHead(encoder, heads, hidden=hidden, pooling=said, normalize=normalize)
     for name, size in heads.items():
         weights = checkpoint.part(f"heads.{name}.")
         shapes = {k: tuple(v.shape) for k, v in weights.items()}
-        if shapes != {"weight": (size, config["hidden_size"]), "bias": (size,)}:
+        if shapes != {"weight": (size, hidden), "bias": (size,)}:
             raise CheckpointError(
                 f"head {name!r} in {checkpoint.folder} has {shapes or 'no weights'}; expected {size} classes "
-                f"over {config['hidden_size']} states."
+                f"over {hidden} states."
             )
         model.heads[name].load_state_dict({k: v.float() for k, v in weights.items()})
     model.heads.to(checkpoint.device)

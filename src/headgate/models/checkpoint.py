@@ -27,16 +27,8 @@ from headgate.runtime.torch_forward import Module, TorchForward
 
 Json = dict[str, Any]
 _SHARED: WeakValueDictionary[tuple[str, ...], nn.Module] = WeakValueDictionary()
-_SHARING = threading.Lock()
-_AFTER_PADDING = {
-    "roberta",
-    "xlm-roberta",
-    "camembert",
-    "mpnet",
-    "xlm-roberta-xl",
-    "longformer",
-    "data2vec-text",
-}
+_SHARING = threading.RLock()  # and one model is built at a time: transformers sets torch's default dtype meanwhile
+_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer", "data2vec-text"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +109,8 @@ class Checkpoint:
             {**self.config, "num_labels": logits} if logits != len(self.config.get("id2label") or ()) else self.config
         )
         model = self._built(config, self.tensors, "AutoModelForSequenceClassification", pooler=True)
-        last = [m for _, m in model.named_modules() if isinstance(m, nn.Linear)][-1]
+        body = f"{model.base_model_prefix}."  # XLM-R registers it behind its classifier
+        last = [m for k, m in model.named_modules() if isinstance(m, nn.Linear) and not k.startswith(body)][-1]
         last.float()
         last.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
         return model
@@ -140,7 +133,7 @@ class Checkpoint:
             CheckpointError: None of them does, or the caller asks for more than there are positions.
         """
         limits = self._limits()
-        wanted = self.max_length or self.settings.get("max_length")
+        wanted = self.settings.get("max_length") if self.max_length is None else self.max_length
         if wanted is None and not limits:
             raise CheckpointError(f"{self.folder} does not say how long a text may be; pass load(…, max_length=…).")
         positions = limits.get("positions")
@@ -163,10 +156,11 @@ class Checkpoint:
         if isinstance(positions, int) and positions > 0:
             offset = (self.body.pad_token_id or 0) + 1  # these count positions from the padding id on
             limits["positions"] = positions - (offset if self.body.model_type in _AFTER_PADDING else 0)
-        path = self._home / "tokenizer_config.json"
-        said = read_json(path).get("model_max_length") if path.is_file() else None
-        if isinstance(said, int | float) and 0 < said < 1e6:  # transformers writes 1e30 for "unknown"
-            limits["tokenizer"] = int(said)
+        files = {"tokenizer_config.json": "model_max_length", "sentence_bert_config.json": "max_seq_length"}
+        for name, key in files.items():
+            said = read_json(self._home / name).get(key) if (self._home / name).is_file() else None
+            if isinstance(said, int | float) and 0 < said < 1e6:  # transformers writes 1e30 for "unknown"
+                limits[name] = int(said)
         return limits
 
     def _built(self, config: Json, weights: Mapping[str, Tensor], auto: str, *, pooler: bool) -> nn.Module:
@@ -178,7 +172,7 @@ class Checkpoint:
             else {"add_pooling_layer": False}
         )
         try:
-            with _no_progress_bar():
+            with _SHARING, _quietly():
                 model, info = cls.from_pretrained(
                     None,
                     config=settings,
@@ -272,14 +266,18 @@ def _class(settings: transformers.PreTrainedConfig, auto: str, folder: Path) -> 
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    shown = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
+def _quietly() -> Iterator[None]:
+    """Without bars, and without a report of weights that a family leaves aside: what is missing raises."""
+    say = transformers.utils.logging
+    bars, level = say.is_progress_bar_enabled(), say.get_verbosity()
+    say.disable_progress_bar()
+    say.set_verbosity_error()
     try:
         yield
     finally:
-        if shown:
-            transformers.utils.logging.enable_progress_bar()
+        say.set_verbosity(level)
+        if bars:
+            say.enable_progress_bar()
 
 
 def _samples(path: Path) -> Iterator[bytes]:

@@ -98,10 +98,9 @@ class GLiClassConfig:
             )
         for f in fields(self):
             value = getattr(self, f.name)
-            if f.type is bool and not isinstance(value, bool):  # the string "false" would count as true
-                raise CheckpointError(f"{f.name} is {value!r}; expected true or false.")
-            if f.type is int and (not isinstance(value, int) or value < 0):
-                raise CheckpointError(f"{f.name} is {value!r}; expected a whole number, at least 0.")
+            # A string "false" would count as true; a marker that nobody named is -1.
+            if f.type in (bool, int) and (type(value) is not f.type or value < 0):
+                raise CheckpointError(f"{f.name} is {value!r}; expected {f.type.__name__}, at least 0.")
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "GLiClassConfig":
@@ -117,7 +116,7 @@ class GLiClassConfig:
         if backbone in DECODERS:
             raise CheckpointError(
                 f"config.json names a {backbone} decoder as its encoder, which needs llm2vec to look "
-                "ahead; expected an encoder: take a DeBERTa, ModernBERT, BERT or T5 checkpoint."
+                "ahead; expected an encoder: take a DeBERTa, ModernBERT or BERT checkpoint."
             )
         given = {f.name: raw[f.name] for f in fields(cls) if raw.get(f.name) is not None}
         return cls(**({"class_token_index": -1, "text_token_index": -1} | given))
@@ -214,9 +213,11 @@ class GLiClass(nn.Module):
             return x.masked_fill(~mask.unsqueeze(-1), -torch.inf).amax(1)
         if kind == "abs_max":
             return x.abs().amax(1)
-        total = {"abs_avg": x.abs(), "rms": x.square()}.get(kind, x).sum(1)
-        mean = total / length.unsqueeze(-1)
-        return {"sum": total, "rms": mean.sqrt()}.get(kind, mean)
+        if kind == "sum":
+            return x.sum(1)
+        x = x.abs() if kind == "abs_avg" else x.square() if kind == "rms" else x
+        mean = x.sum(1) / length.unsqueeze(-1)
+        return mean.sqrt() if kind == "rms" else mean
 
     def _labels(self, states: Tensor, mask: Tensor, marks: Tensor, behind: Tensor) -> Tensor:
         """(N, D) one vector for each of the batch's N labels, row after row.

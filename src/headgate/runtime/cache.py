@@ -1,8 +1,11 @@
 """Remember what a model said of a row."""
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+
+import numpy as np
 
 from headgate.runtime.batching import Array, Forward, Row
 
@@ -21,9 +24,13 @@ class CachedForward:
         self._kept: OrderedDict[tuple[bytes, bytes], Array] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
+        self._process = os.getpid()
 
     def __call__(self, rows: Sequence[Row]) -> list[Array]:
         """One array a row, in order."""
+        if os.getpid() != self._process:  # another thread of the parent may have held the lock
+            self._lock, self._process = threading.Lock(), os.getpid()
+            self._bytes = sum(array.nbytes for array in self._kept.values())
         keys = [row.key for row in rows]
         found: dict[tuple[bytes, bytes], Array] = {}
         with self._lock:
@@ -33,9 +40,10 @@ class CachedForward:
                     found[key] = self._kept[key]
         new = {key: row for key, row in zip(keys, rows, strict=True) if key not in found}
         for key, array in zip(new, self._forward(list(new.values())), strict=True):
-            array.flags.writeable = False  # it is handed out again and again
-            found[key] = array
-            self._keep(key, array)
+            own = np.array(array)  # a row of a batch would keep the whole batch in memory
+            own.flags.writeable = False  # it is handed out again and again
+            found[key] = own
+            self._keep(key, own)
         return [found[key] for key in keys]
 
     def close(self) -> None:

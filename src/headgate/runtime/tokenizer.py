@@ -185,10 +185,12 @@ def _converted(folder: Path) -> RustTokenizer:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
     except Exception as e:
         raise CheckpointError(f"{folder} holds no tokenizer.json and none can be made of it ({e}).") from e
+    rust: RustTokenizer = tokenizer.backend_tokenizer
+    if rust.get_vocab_size() <= len(rust.get_added_tokens_decoder()):  # transformers makes an empty one of nothing
+        raise CheckpointError(f"{folder} holds no tokenizer.json and no vocabulary; expected the model's tokenizer.")
     log.warning(
         "%s has no tokenizer.json; transformers converted its vocabulary, which may read some characters "
         "otherwise than the model learned them",
         folder,
     )
-    rust: RustTokenizer = tokenizer.backend_tokenizer
     return rust

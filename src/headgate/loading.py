@@ -12,7 +12,6 @@ from headgate.errors import CheckpointError
 from headgate.families.base import Family
 from headgate.families.bi_encoder import BiEncoder
 from headgate.families.cross_encoder import CrossEncoder, class_names
-
 from headgate.families.gliclass import GLiClassScorer
 from headgate.families.late_interaction import LateInteraction
 from headgate.families.multi_head import MultiHeadClassifier
@@ -77,7 +76,10 @@ def load(  # noqa: PLR0913  one call, everything by name
         max_length=max_length,
     )
     weight_files(folder)  # before anything slower: a folder without weights is the commonest mistake
-    return _FAMILIES[family or _family(checkpoint)].from_checkpoint(checkpoint)
+    import torch
+
+    with torch.random.fork_rng(devices=[]):  # modules are born with random weights; the caller's draws stay theirs
+        return _FAMILIES[family or _family(checkpoint)].from_checkpoint(checkpoint)
 
 
 def _find(where: str, revision: str | None) -> tuple[Path, str | None]:
@@ -85,10 +87,11 @@ def _find(where: str, revision: str | None) -> tuple[Path, str | None]:
     if where == "mini" or where.startswith("mini/"):
         return _MINI, where.removeprefix("mini").strip("/") or None
     path = Path(where).expanduser()
-    if path.is_dir():
-        return path, None
-    if (path.parent / "scorer.json").is_file():
-        return path.parent, path.name
+    folder = next((f for f in (path, path.parent) if f.is_dir() and (f == path or (f / "scorer.json").is_file())), None)
+    if folder is not None and revision is not None:
+        raise ValueError(f"revision is {revision!r}, and {where} is a folder here; expected one with a Hub id only.")
+    if folder is not None:
+        return folder, None if folder == path else path.name
     if path.exists():
         raise CheckpointError(f"{where} is a file; expected the folder that holds config.json and the weights.")
     if path.is_absolute() or where.startswith((".", "~")) or where.count("/") > 1:
@@ -98,13 +101,12 @@ def _find(where: str, revision: str | None) -> tuple[Path, str | None]:
 
 def _download(where: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(where, revision=revision, allow_patterns=_SAFE_FILES))
         if not any(folder.glob("model*.safetensors")):  # older models: pickles, read without running them
             folder = Path(snapshot_download(where, revision=revision, allow_patterns=[*_SAFE_FILES, "*.bin", "*.pth"]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as e:
+    except Exception as e:  # of the id, the file system, the network or a proxy: they share no other base
         raise CheckpointError(
             f"{where!r} is neither a folder here nor a model of the Hub that can be reached or is cached ({e}). "
             'Pass a folder, a Hub id, or a part of the default model such as "mini/rank".'
