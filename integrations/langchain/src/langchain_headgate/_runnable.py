@@ -1,0 +1,121 @@
+"""A Runnable that judges texts and conversations, many of them in one call of the core."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import BaseMessage, MessageLikeRepresentation, convert_to_messages
+from langchain_core.prompt_values import PromptValue
+from langchain_core.runnables import RunnableConfig, RunnableSerializable, run_in_executor
+
+Judged = str | BaseMessage | PromptValue | Sequence[MessageLikeRepresentation] | Mapping[str, Any]
+"""A text, a message, a prompt, a conversation; or a mapping, of which ``input_key`` names one."""
+Read = str | Sequence[BaseMessage]
+"""What the core is given of it."""
+
+
+class Judge(RunnableSerializable[Judged, Any]):
+    """Base of the router and the guard: real batches, async off the event loop, one traced run an input."""
+
+    input_key: str | None = None
+
+    @abstractmethod
+    def _judge(self, conversations: list[Read]) -> list[Any]:
+        """One result for each, in one call of the core."""
+
+    @abstractmethod
+    def _answer(self, value: Judged, result: Any) -> Any:
+        """What comes out for this input and its result; may raise."""
+
+    def invoke(self, input: Judged, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Judge one input; further keyword arguments are refused."""
+        return self._call_with_config(self._one, input, config, **kwargs)
+
+    async def ainvoke(self, input: Judged, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """As :meth:`invoke`, off the event loop."""
+        return await self._acall_with_config(self._aone, input, config, **kwargs)
+
+    def batch(
+        self,
+        inputs: list[Judged],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
+        """Judge all inputs in one call of the core, whatever ``max_concurrency`` says."""
+        return self._batch_with_config(self._many, inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[Judged],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
+        """As :meth:`batch`, off the event loop."""
+        return await self._abatch_with_config(
+            self._amany, inputs, config, return_exceptions=return_exceptions, **kwargs
+        )
+
+    def _read(self, value: Judged) -> Read:
+        return conversation(value, self.input_key)
+
+    def _many(self, inputs: list[Judged]) -> list[Any]:
+        """An answer or an exception for each input: one that can't be read spoils no other."""
+        read = [_attempt(self._read, value) for value in inputs]
+        results = iter(self._judge([r for r in read if not isinstance(r, Exception)]))
+        return [
+            r if isinstance(r, Exception) else _attempt(self._answer, value, next(results))
+            for value, r in zip(inputs, read, strict=True)
+        ]
+
+    def _one(self, value: Judged) -> Any:
+        (answer,) = self._many([value])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def _aone(self, value: Judged) -> Any:
+        return await run_in_executor(None, self._one, value)
+
+    async def _amany(self, inputs: list[Judged]) -> list[Any]:
+        return await run_in_executor(None, self._many, inputs)
+
+
+def conversation(value: Judged, key: str | None) -> Read:
+    """What the core reads of an input: a text, or a list of messages.
+
+    Raises:
+        TypeError: None of :data:`Judged`, or a mapping without ``key``.
+        ValueError: ``key`` is missing, or a message is not one.
+    """
+    if key is not None:
+        value = entry(value, key)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, BaseMessage):
+        return [value]
+    if isinstance(value, PromptValue):
+        return value.to_messages()
+    if isinstance(value, Sequence):
+        return convert_to_messages(value)
+    hint = ' Pass input_key="…" to say which entry is judged.' if isinstance(value, Mapping) else ""
+    raise TypeError(f"input is {type(value).__name__}; expected a text, a message, or a list of messages.{hint}")
+
+
+def entry(value: Judged, key: str) -> Any:
+    """``value[key]``, or an error that says what there is."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"input is {type(value).__name__}; expected a mapping, because input_key is {key!r}.")
+    if key not in value:
+        raise ValueError(f"input has no {key!r}, which input_key names; it has {sorted(map(str, value))}.")
+    return value[key]
+
+
+def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except Exception as error:  # becomes this input's answer; the host raises or returns it
+        return error

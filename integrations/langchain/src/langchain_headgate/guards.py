@@ -1,0 +1,167 @@
+"""Keep out what the rules forbid: of retrieved documents, of inputs, of answers."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, ClassVar, Literal
+
+from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, BaseMessage
+from pydantic import InstanceOf
+from pydantic.json_schema import SkipJsonSchema
+
+from headgate import Guard, HeadgateError, Label, Rule, Scorer, Verdict
+from langchain_headgate._compressor import TracedCompressor, annotated, page_content
+from langchain_headgate._lazy import STRICT, Lazy
+from langchain_headgate._runnable import Judge, Judged, Read, entry
+
+
+class GuardBlockedError(HeadgateError):
+    """A text broke a guard's rules; the message doesn't repeat the text.
+
+    Attributes:
+        verdict: Which rules broke, and all probabilities.
+    """
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict)
+        self.verdict = verdict
+
+    def __str__(self) -> str:
+        v = self.verdict
+        found = [
+            f"{rule} (probability {v.probabilities[rule]:.2f}, forbidden from {v.thresholds[rule]:.2f} up)"
+            if rule in v.probabilities
+            else f"{rule} ({v.unknown:.0%} of it are unknown tokens)"
+            for rule in v.broken
+        ]
+        return f"blocked by {', '.join(found)}."
+
+
+class Rules(Lazy):
+    """The fields that describe a guard, or a ready one."""
+
+    _ready: ClassVar[str] = "guard"
+
+    model: str = "mini/heads"
+    forbid: list[str] | dict[str, Rule | Label | str] | None = None
+    threshold: float | None = None
+    unreadable: float = 0.5
+    guard: SkipJsonSchema[InstanceOf[Guard] | None] = None
+
+    def _make(self, scorer: Scorer) -> Guard:
+        return Guard(scorer, self.forbid or [], self.threshold, self.unreadable)
+
+
+class HeadgateDocumentGuard(Rules, TracedCompressor):
+    """Drop retrieved documents that break the rules, such as injected instructions.
+
+    ```python
+    from langchain_classic.retrievers.document_compressors import DocumentCompressorPipeline
+    from langchain_headgate import HeadgateDocumentGuard, HeadgateReranker
+
+    guard = HeadgateDocumentGuard(forbid=["injection:injection"])
+    DocumentCompressorPipeline(transformers=[guard, HeadgateReranker(top_n=5)])
+    ```
+
+    The rest keep their order and come back as copies, with ``guard_probabilities`` (rule ->
+    probability, 0 to 1) in their metadata; guards in a row add to it. The traced run holds the
+    verdict on every document, dropped ones too. Only ``page_content`` is judged.
+
+    Args:
+        model: A folder, a Hub id or a part of the default; loaded at the first call. "mini/heads"
+            brings thresholds for its own labels; rules in words of your own want "mini/nli".
+        family, revision, device, dtype, template, classes, max_length: As in ``headgate.load``.
+        forbid: Labels, or rule name -> label, ``headgate.Label`` or ``headgate.Rule``.
+        threshold: Probability from which a rule is broken, for the rules that bring none.
+        unreadable: Share of unknown tokens above which a document is dropped.
+        guard: A ready ``headgate.Guard`` in place of all the above.
+
+    Raises:
+        ValueError: ``guard`` and scalars together, or neither ``guard`` nor ``forbid``.
+    """
+
+    model_config = STRICT
+
+    def _compress(self, query: str, documents: list[Document]) -> dict[str, Any]:
+        if not documents:
+            return {"documents": [], "verdicts": []}
+        guard: Guard = self._noun()
+        verdicts = guard.many([page_content(d) for d in documents])
+        kept = [_checked(d, v) for d, v in zip(documents, verdicts, strict=True) if v.allowed]
+        return {"documents": kept, "verdicts": [asdict(v) for v in verdicts]}
+
+
+class HeadgateGuard(Rules, Judge):
+    """Pass an input on unchanged, or block it.
+
+    ```python
+    from langchain_headgate import GuardBlockedError, HeadgateGuard
+
+    guard = HeadgateGuard(forbid=["injection:injection", "toxicity:toxic"])
+    chain = (guard | prompt | model).with_fallbacks([sorry], exceptions_to_handle=(GuardBlockedError,))
+    answer = chain | HeadgateGuard(forbid=["toxicity:toxic"], on_block="refuse")
+    ```
+
+    ``batch`` and ``abatch`` judge all inputs in one call. A streamed answer is held back until all
+    of it has been judged. Tool calls and images in messages are not read.
+
+    Args:
+        model, family, revision, device, dtype, template, classes, max_length, forbid, threshold,
+            unreadable: As in :class:`HeadgateDocumentGuard`.
+        turns: How many last messages of a conversation are read.
+        input_key: The entry of a mapping that is judged; the whole mapping is passed on.
+        on_block: "raise" raises GuardBlockedError. "refuse" puts ``refusal`` in the place of what was
+            judged and is for answers: a step after it would take the refusal for its input. It
+            accepts a text or one message (or a mapping that holds one) and nothing else.
+        refusal: What is said instead; in the place of a message it becomes an AIMessage.
+        guard: A ready ``headgate.Guard`` in place of all but the last four.
+
+    Raises:
+        ValueError: ``guard`` and scalars together, or neither ``guard`` nor ``forbid``.
+    """
+
+    model_config = STRICT
+    _beside: ClassVar[frozenset[str]] = frozenset({"input_key", "on_block", "refusal"})
+
+    turns: int = 2
+    on_block: Literal["raise", "refuse"] = "raise"
+    refusal: str = "I can't help with that."
+
+    def _make(self, scorer: Scorer) -> Guard:
+        return Guard(scorer, self.forbid or [], self.threshold, self.unreadable, self.turns)
+
+    def _read(self, value: Judged) -> Read:
+        if self.on_block == "refuse":
+            answer = value if self.input_key is None else entry(value, self.input_key)
+            if not isinstance(answer, str | BaseMessage):
+                raise TypeError(
+                    f"input is {type(answer).__name__}; expected an answer, a text or one message, because "
+                    'on_block is "refuse": use "raise" for inputs.'
+                )
+        return super()._read(value)
+
+    def _judge(self, conversations: list[Read]) -> list[Verdict]:
+        guard: Guard = self._noun()
+        return guard.many(conversations)
+
+    def _answer(self, value: Judged, result: Verdict) -> Any:
+        if result.allowed:
+            return value
+        if self.on_block == "raise":
+            raise GuardBlockedError(result)
+        if isinstance(value, Mapping) and self.input_key is not None:
+            return {**value, self.input_key: self._refuse(value[self.input_key], result)}
+        return self._refuse(value, result)
+
+    def _refuse(self, answer: Any, verdict: Verdict) -> str | AIMessage:
+        if not isinstance(answer, BaseMessage):
+            return self.refusal
+        # The id of the answer, so that LangGraph puts the refusal in its place.
+        own = answer.id if isinstance(answer, AIMessage) else None
+        return AIMessage(self.refusal, id=own, response_metadata={"guard": asdict(verdict)})
+
+
+def _checked(document: Document, verdict: Verdict) -> Document:
+    before = document.metadata.get("guard_probabilities")
+    earlier = before if isinstance(before, Mapping) else {}
+    return annotated(document, {"guard_probabilities": {**earlier, **verdict.probabilities}})

@@ -1,0 +1,241 @@
+"""What all four classes share: lazy models, ready nouns, persistence, copies, threads."""
+
+import copy
+import json
+import pickle
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from inspect import signature
+from threading import Lock
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.load import dumpd, load
+from langchain_core.runnables import ConfigurableField
+
+from headgate import Guard, Label, Reranker, Router, Rule
+from headgate.testing import ToyScorer
+from langchain_headgate import HeadgateDocumentGuard, HeadgateGuard, HeadgateReranker, HeadgateRouter
+
+DOCUMENTS = [Document("ham"), Document("spam")]
+# class, scalars, the ready noun's field, the noun
+CASES = [
+    (HeadgateReranker, {"top_n": 1}, "reranker", Reranker(ToyScorer(), top_k=1)),
+    (HeadgateDocumentGuard, {"forbid": ["spam"]}, "guard", Guard(ToyScorer(), ["spam"], 0.5)),
+    (HeadgateGuard, {"forbid": ["spam"]}, "guard", Guard(ToyScorer(), ["spam"], 0.5)),
+    (HeadgateRouter, {"routes": ["ham", "eggs"]}, "router", Router(ToyScorer(), ["ham", "eggs"])),
+]
+all_classes = pytest.mark.parametrize(("cls", "scalars", "field", "noun"), CASES)
+
+
+def use(adapter: Any) -> Any:
+    if hasattr(adapter, "compress_documents"):
+        return adapter.compress_documents(DOCUMENTS, "spam")
+    return adapter.invoke("ham")
+
+
+def revived(data: Any, cls: type) -> Any:
+    if "allowed_objects" not in signature(load).parameters:
+        pytest.skip("langchain-core before 1.2.5 loads its own namespaces only")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # load is in beta
+        return load(data, allowed_objects=[cls], valid_namespaces=["langchain_headgate"])
+
+
+@all_classes
+def test_the_ready_noun_and_the_scalars_say_the_same(cls, scalars, field, noun, loads) -> None:
+    assert use(cls(**{field: noun})) == use(cls(**scalars))
+
+
+@all_classes
+def test_the_model_is_loaded_once_and_at_first_use(cls, scalars, field, noun, loads) -> None:
+    adapter = cls(**scalars, model="some/model", device="cpu", revision="abc", max_length=64)
+    assert loads == []
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: use(adapter), range(64)))
+    assert loads == [("some/model", {"revision": "abc", "device": "cpu", "max_length": 64})]
+    assert all(result == results[0] for result in results)
+
+
+@all_classes
+def test_a_ready_noun_loads_nothing(cls, scalars, field, noun, loads) -> None:
+    use(cls(**{field: noun}))
+    assert loads == []
+
+
+@all_classes
+@pytest.mark.parametrize("more", [{"model": "some/model"}, {"device": "cpu"}, {"classes": ["a", "b"]}])
+def test_noun_and_scalars_at_once_are_refused(cls, scalars, field, noun, more) -> None:
+    for both in (more, scalars):
+        with pytest.raises(ValueError, match=f"{field} came together with {next(iter(both))}"):
+            cls(**{field: noun}, **both)
+
+
+@all_classes
+def test_unknown_arguments_are_refused(cls, scalars, field, noun) -> None:
+    for wrong in ({"top_k": 3}, {"scorer": ToyScorer()}):
+        with pytest.raises(ValueError, match="Extra inputs are not permitted"):
+            cls(**scalars, **wrong)
+
+
+@all_classes
+def test_something_else_for_a_noun_is_refused(cls, scalars, field, noun) -> None:
+    with pytest.raises(ValueError, match=type(noun).__name__):
+        cls(**{field: "mini/rank"})
+
+
+@all_classes
+def test_adapters_do_not_change(cls, scalars, field, noun) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        cls(**scalars).model = "other"
+
+
+@pytest.mark.parametrize(
+    ("cls", "wrong"),
+    [
+        (HeadgateReranker, {"top_n": 0}),
+        (HeadgateReranker, {"min_probability": 1.5}),
+        (HeadgateReranker, {"top_p": 0}),
+        (HeadgateReranker, {"max_gap": -1}),
+        (HeadgateReranker, {"long_query": "cut"}),
+        (HeadgateRouter, {}),
+        (HeadgateRouter, {"routes": []}),
+        (HeadgateRouter, {"routes": "billing"}),
+        (HeadgateRouter, {"routes": ["a", "a"]}),
+        (HeadgateRouter, {"routes": ["a"], "threshold": 2}),
+        (HeadgateGuard, {}),
+        (HeadgateGuard, {"forbid": []}),
+        (HeadgateGuard, {"forbid": "spam"}),
+        (HeadgateGuard, {"forbid": {"spam": Rule("spam", 2)}}),
+        (HeadgateGuard, {"forbid": ["spam"], "on_block": "ignore"}),
+        (HeadgateDocumentGuard, {}),
+        (HeadgateDocumentGuard, {"forbid": ["unreadable"]}),
+        (HeadgateDocumentGuard, {"forbid": ["spam"], "unreadable": -1}),
+    ],
+)
+def test_bad_arguments_raise_before_any_model_is_loaded(cls, wrong, loads) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  the message is the core's or pydantic's
+        cls(**wrong)
+    assert loads == []
+
+
+@all_classes
+def test_dump_holds_scalars_only_and_comes_back(cls, scalars, field, noun, loads) -> None:
+    adapter = cls(**scalars)
+    use(adapter)
+    data = adapter.model_dump()
+    assert json.loads(json.dumps(data)) == data
+    assert "loaded" not in data
+    assert cls.model_validate(data) == adapter
+    assert cls.model_validate_json(adapter.model_dump_json()) == adapter
+
+
+NESTED = [
+    HeadgateReranker(label=Label("about spam", verbatim=True), top_n=2, prior_key="score"),
+    HeadgateRouter(routes={"ham": "meat", "eggs": Label("It is an egg.", verbatim=True)}, fallback="ham"),
+    HeadgateGuard(forbid={"spam": Rule(Label("It is spam.", verbatim=True), 0.7)}, on_block="refuse"),
+    HeadgateDocumentGuard(forbid={"spam": Rule("spam", 0.7), "ham": "ham"}, threshold=0.5),
+]
+
+
+@pytest.mark.parametrize("adapter", NESTED + [cls(**scalars) for cls, scalars, _, _ in CASES])
+def test_langchain_serialisation_round_trip(adapter) -> None:
+    data = json.loads(json.dumps(dumpd(adapter)))
+    assert data["type"] == "constructor"
+    assert revived(data, type(adapter)) == adapter
+    assert type(adapter).model_validate(adapter.model_dump()) == adapter
+
+
+@all_classes
+def test_a_ready_noun_is_not_written(cls, scalars, field, noun) -> None:
+    adapter = cls(**{field: noun})
+    with pytest.raises(ValueError, match=f"a ready {type(noun).__name__} can't be written"):
+        adapter.model_dump()
+    with pytest.raises((NotImplementedError, ValueError)):  # rather than another object
+        revived(dumpd(adapter), cls)
+
+
+@all_classes
+def test_pickles_and_copies(cls, scalars, field, noun, loads) -> None:
+    adapter = cls(**scalars)
+    expected = use(adapter)
+    for twin in (copy.copy(adapter), copy.deepcopy(adapter), adapter.model_copy()):
+        assert twin == adapter
+        assert use(twin) == expected
+    assert len(loads) == 1  # copies share the model
+    again = pickle.loads(pickle.dumps(adapter))
+    assert again == adapter
+    assert use(again) == expected
+    assert len(loads) == 2  # a pickle doesn't carry it
+    ready = cls(**{field: noun})
+    for twin in (copy.deepcopy(ready), ready.model_copy(), pickle.loads(pickle.dumps(ready))):
+        assert use(twin) == use(ready)
+
+
+@all_classes
+def test_a_copy_with_another_model_loads_that_one(cls, scalars, field, noun, loads) -> None:
+    adapter = cls(**scalars)
+    use(adapter)
+    other = adapter.model_copy(update={"model": "other"})
+    use(other)
+    use(adapter)
+    assert [where for where, _ in loads] == [adapter.model, "other"]
+
+
+def test_configurable_fields_keep_the_model(loads) -> None:
+    router = HeadgateRouter(routes=["ham"], fallback="none").configurable_fields(
+        threshold=ConfigurableField(id="threshold")
+    )
+    assert router.invoke("ham")["key"] == "ham"
+    for _ in range(3):
+        assert router.invoke("ham", {"configurable": {"threshold": 0.99}})["key"] == "none"
+    assert len(loads) == 1
+
+
+@all_classes
+def test_schemas_and_repr(cls, scalars, field, noun) -> None:
+    properties = cls.model_json_schema()["properties"]
+    assert "model" in properties
+    assert not {"loaded", field} & set(properties)
+    assert repr(cls(**scalars)) == f"{cls.__name__}({', '.join(f'{k}={v!r}' for k, v in scalars.items())})"
+
+
+@pytest.mark.parametrize("cls", [HeadgateRouter, HeadgateGuard])
+def test_runnable_schemas(cls) -> None:
+    adapter = cls(**({"routes": ["a"]} if cls is HeadgateRouter else {"forbid": ["a"]}))
+    assert {"type": "string"} in adapter.get_input_jsonschema()["anyOf"]
+    assert adapter.get_output_jsonschema()["title"] == f"{cls.__name__}Output"
+    assert adapter.get_graph().draw_mermaid()
+
+
+def test_rule_without_threshold_takes_the_models_own(loads) -> None:
+    kept = HeadgateDocumentGuard(forbid=["spam"]).compress_documents(DOCUMENTS, "")
+    assert [d.page_content for d in kept] == ["ham"]
+    with pytest.raises(ValueError, match="rule 'eggs' has no threshold"):
+        HeadgateDocumentGuard(forbid=["eggs"]).compress_documents(DOCUMENTS, "")
+
+
+def test_a_noun_replaced_on_the_fly() -> None:
+    reranker = Reranker(ToyScorer())
+    assert len(HeadgateReranker(reranker=replace(reranker, top_k=1)).compress_documents(DOCUMENTS, "ham")) == 1
+
+
+class Held(ToyScorer):
+    """Holds what can be neither pickled nor deep-copied, as a model does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        object.__setattr__(self, "lock", Lock())
+
+
+@all_classes
+def test_a_ready_noun_with_a_model_is_shared_by_copies(cls, scalars, field, noun) -> None:
+    held = replace(noun, scorer=Held())
+    adapter = cls(**{field: held})
+    for twin in (copy.copy(adapter), copy.deepcopy(adapter), adapter.model_copy(deep=True)):
+        assert getattr(twin, field) is held
+        assert use(twin) == use(adapter)
+    with pytest.raises(TypeError, match="lock"):
+        pickle.dumps(adapter)

@@ -1,0 +1,165 @@
+"""What every class here has: a model named by scalars and loaded on first use, or a ready noun."""
+
+import pickle
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Annotated, Any, ClassVar, Self
+
+from llama_index.core.bridge.pydantic import ConfigDict, Field, field_serializer, model_validator
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
+from llama_index.core.schema import BaseComponent
+from pydantic import InstanceOf
+from pydantic.json_schema import SkipJsonSchema
+
+import headgate
+from headgate import Label, Scorer, Scores
+
+dispatcher = get_dispatcher("llama_index.postprocessor.headgate")
+LOAD = ("family", "revision", "device", "dtype", "template", "classes", "max_length")
+STRICT = ConfigDict(
+    extra="forbid",
+    validate_assignment=True,
+    arbitrary_types_allowed=True,
+    protected_namespaces=("pydantic_model_",),
+)
+
+
+class Loaded:
+    """Scorers by what they were loaded with, each loaded once.
+
+    Copies of their owner share them, a pickle starts without any, and equality ignores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._scorers: dict[str, Scorer] = {}
+
+    def get(self, model: str, arguments: Mapping[str, Any]) -> Scorer:
+        """The scorer that ``headgate.load(model, **arguments)`` gives, from the second call on at once."""
+        key = repr((model, sorted(arguments.items())))
+        with self._lock:  # two first calls load one model
+            if key not in self._scorers:
+                self._scorers[key] = headgate.load(model, **arguments)
+            return self._scorers[key]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Loaded)
+
+    def __hash__(self) -> int:
+        return hash(Loaded)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
+        return (type(self), ())
+
+
+class Lazy(BaseComponent):
+    """Fields that name a model, and the rule that they and a ready noun exclude each other.
+
+    Subclasses set ``_ready``, the name of the field that takes the noun, and ``_beside``, the
+    fields that are the adapter's own and go with either.
+    """
+
+    model_config = STRICT
+
+    model: str
+    family: str | None = None
+    revision: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    template: str | None = None
+    classes: list[str] | dict[str, list[str]] | None = None
+    max_length: int | None = None
+    loaded: Annotated[SkipJsonSchema[InstanceOf[Loaded]], Field(exclude=True, repr=False)] = Field(
+        default_factory=Loaded
+    )
+
+    _ready: ClassVar[str]
+    _beside: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def _make(self, scorer: Scorer) -> Any:
+        """The noun that the scalars describe, on this scorer."""
+
+    def _noun(self) -> Any:
+        """The ready noun, or one of the scalars; loads the model on first use."""
+        ready = getattr(self, self._ready)
+        return self._make(self._scorer()) if ready is None else ready
+
+    def _scorer(self) -> Scorer:
+        given = {name: getattr(self, name) for name in LOAD}
+        return self.loaded.get(self.model, {k: v for k, v in given.items() if v is not None})
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if getattr(self, self._ready) is None:
+            self._make(_UNREAD)  # the noun's own checks, now rather than at the first call
+            return self
+        # Compared with the defaults, because unpickling passes every field again.
+        fields = type(self).model_fields
+        scalars = set(fields) - self._beside - {self._ready, "loaded", "callback_manager"}
+        both = sorted(k for k in scalars if getattr(self, k) != fields[k].get_default())
+        if both:
+            raise ValueError(
+                f"{self._ready} came together with {', '.join(both)}; expected one or the other: give these "
+                f"to the {self._ready} itself, e.g. dataclasses.replace({self._ready}, …)."
+            )
+        return self
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = dict(self.__dict__)
+        try:
+            super().__setattr__(name, value)
+        except ValueError:
+            self.__dict__.update(before)  # pydantic leaves a value that a model validator refused in its place
+            raise
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        ready = getattr(self, self._ready)
+        return super().__deepcopy__({**(memo or {}), id(ready): ready})  # shared: it is frozen and holds a model
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The host drops what can't be pickled, even from self, and another model would come back.
+        ready = getattr(self, self._ready)
+        try:
+            pickle.dumps(ready)
+        except Exception as error:
+            raise TypeError(
+                f"a ready {type(ready).__name__} can't be pickled ({error}); expected scalars: "
+                'name its model with model="…" where this object must be pickled.'
+            ) from error
+        return super().__getstate__()
+
+    @field_serializer("reranker", "guard", "scorer", when_used="unless-none", check_fields=False)
+    def _refuse_to_dump(self, noun: object) -> None:
+        # It holds a model; leaving it out in silence would describe another object.
+        raise ValueError(
+            f"a ready {type(noun).__name__} can't be written as data; expected scalars: "
+            'name its model with model="…" where this object must be saved.'
+        )
+
+
+class _EveryThreshold(dict[str, float]):
+    def get(self, key: str, default: Any = None) -> float:
+        return 0.5
+
+
+class _Unread:
+    """Stands in for a scorer that is not loaded yet."""
+
+    joint = False
+    labels = None
+    fingerprint = "unread"
+    thresholds = _EveryThreshold()
+
+    def score(self, texts: Sequence[str], labels: Sequence[str | Label]) -> Scores:
+        raise NotImplementedError
+
+    def split_label(self, label: str) -> list[str]:
+        raise NotImplementedError
+
+
+_UNREAD = _Unread()
