@@ -1,0 +1,1 @@
+"""Training of the models that headgate ships (needs the extra ``train``)."""

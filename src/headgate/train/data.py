@@ -1,0 +1,212 @@
+"""Reads the training sets of ``mini`` and turns their rows into examples.
+
+``SOURCES`` is the one table of what was learned from, with licences; the model card is generated from it. Rows that are
+wrong (an empty text, an unknown label) raise before the first step; rows that occur in an evaluation file are dropped.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+
+class Source(NamedTuple):
+    """One data set that ``mini`` learns from."""
+
+    name: str
+    tier: str
+    licence: str
+    parts: str
+
+
+SOURCES = (
+    Source("mnli", "P", "OANC and CC BY 3.0 / CC BY-SA 3.0 (fiction)", "nli"),
+    Source("wanli", "P", "CC BY 4.0", "nli"),
+    Source("dnc_recast", "P", "MIT, CC BY 4.0, VerbNet 3.0 licence, by subset", "nli"),
+    Source("snli", "SA", "CC BY-SA 4.0", "nli"),
+    Source("vitaminc_synthetic", "SA", "CC BY-SA 3.0", "nli"),
+    Source("semi_automatic_nli", "SA", "CC BY-SA 3.0 (the Wikipedia subsets only)", "nli"),
+    Source("clinc150", "P", "CC BY 3.0", "nli, gliclass, heads"),
+    Source("snips", "P", "CC0 1.0", "nli, gliclass, heads"),
+    Source("smalltalk_ggu", "P", "ISC-style, MIT, Apache-2.0, by subset", "nli, gliclass, heads"),
+    Source("mmlu_domain_routing", "P", "MIT", "nli, gliclass, heads"),
+    Source(
+        "llm_task_routing",
+        "SA",
+        "MIT, CC BY 4.0, Apache-2.0, CC BY-SA; NQ, ARC and OpenBookQA rows dropped",
+        "gliclass, heads",
+    ),
+    Source("sentiment_sentences_uci", "P", "CC BY 4.0", "nli, gliclass, heads"),
+    Source("goemotions", "P", "Apache-2.0", "nli, gliclass, heads"),
+    Source("sms_spam", "P", "CC BY 4.0", "nli, gliclass"),
+    Source("paradetox", "P", "CC0 1.0", "gliclass, heads"),
+    Source("hate_offensive_davidson", "P", "MIT", "heads"),
+    Source("hatexplain", "P", "MIT", "gliclass, heads"),
+    Source("hatemoji_build", "P", "CC BY 4.0", "heads"),
+    Source("edos_sexism", "P", "CC0 1.0", "gliclass, heads"),
+    Source("toxic_spans", "P", "CC0 1.0", "heads"),
+    Source("jailbreak_prompts", "P", "Apache-2.0, MIT, CC0 1.0, by source", "gliclass, heads"),
+    Source("prompt_injections_deepset", "P", "Apache-2.0", "gliclass, heads"),
+    Source("bipia_indirect_injection", "P", "MIT", "heads"),
+    Source(
+        "harmful_prompts", "P", "Apache-2.0, MIT, CC0 1.0, by source; databricks-dolly rows dropped", "gliclass, heads"
+    ),
+    Source("nq_passages", "SA", "CC BY-SA 3.0", "rank, embed, gliclass, heads"),
+    Source("squad_sentences", "SA", "CC BY-SA 4.0", "rank, embed, heads"),
+    Source("boolq_retrieval", "SA", "CC BY-SA 3.0", "rank, embed"),
+    Source("medquad", "P", "CC BY 4.0", "rank, embed, heads"),
+    Source("pubmedqa_retrieval", "P", "MIT", "rank, embed"),
+)
+
+# A training text that occurs in one of these sets' dev or test files is dropped.
+EVALUATED = (
+    "mnli", "snli", "wanli", "vitaminc_synthetic", "vitaminc_real", "fever_symmetric", "semi_automatic_nli",
+    "dnc_recast", "anli", "clinc150", "banking77", "hwu64", "slurp", "snips", "smalltalk_ggu", "fb_tod_rostd",
+    "mmlu_domain_routing", "llm_task_routing", "ag_news", "20newsgroups", "emotion", "rotten_tomatoes",
+    "financial_phrasebank", "tweet_eval_sentiment", "sentiment_sentences_uci", "goemotions", "sms_spam",
+    "paradetox", "hate_offensive_davidson", "hatemoji_build", "hatecheck", "edos_sexism", "toxic_spans",
+    "jailbreak_prompts", "prompt_injections_deepset", "bipia_indirect_injection", "harmful_prompts", "xstest",
+    "openai_moderation", "trec_dl19", "trec_dl20", "scifact", "wikiqa", "nq_passages", "medquad",
+    "squad_sentences", "boolq_retrieval", "pubmedqa_retrieval", "fiqa_reduced", "liveqa_med",
+)  # fmt: skip
+
+NLI_CLASSES = ("entailment", "neutral", "contradiction")
+NOT_ENTAILED = -1
+"""The label of a pair known to be no entailment, without saying which other class it is."""
+
+
+class DataError(ValueError):
+    """A row of a training set is not what its reader expects."""
+
+
+class Pair(NamedTuple):
+    """A premise and a hypothesis; `label` indexes NLI_CLASSES or is NOT_ENTAILED."""
+
+    premise: str
+    hypothesis: str
+    label: int
+
+
+class Choice(NamedTuple):
+    """A text and the labels of its pool that are true of it."""
+
+    text: str
+    truth: tuple[str, ...]
+
+
+class Query(NamedTuple):
+    """A query, one relevant passage, and passages that a first stage took for relevant."""
+
+    query: str
+    positive: str
+    negatives: tuple[str, ...]
+
+
+@dataclass
+class Examples:
+    """Everything the tasks draw from, by source, pool or head."""
+
+    pairs: dict[str, list[Pair]] = field(default_factory=dict)
+    choices: dict[str, list[Choice]] = field(default_factory=dict)
+    pools: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    queries: dict[str, list[Query]] = field(default_factory=dict)
+    heads: dict[str, dict[str, dict[str, list[str]]]] = field(default_factory=dict)
+    """Texts by head, class and source."""
+    plain: list[str] = field(default_factory=list)
+    """Ordinary text of all kinds."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """How many rows were dropped because they occur in an evaluation file."""
+
+
+def normal(text: str) -> str:
+    """The form in which texts are compared: NFKC, lower case, punctuation to space."""
+    return " ".join(re.sub(r"[^\w]+", " ", unicodedata.normalize("NFKC", text).lower()).split())
+
+
+def rows(root: Path, name: str, split: str) -> Iterator[Row]:
+    """The rows of one file of a set."""
+    with gzip.open(root / name / f"{split}.jsonl.gz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+class Reader:
+    """Reads sets under one root, checks rows, and drops what evaluation files hold.
+
+    Args:
+        root: The folder that holds one folder a set.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.dropped: Counter[str] = Counter()
+        self._held: set[int] = set()
+        for name in EVALUATED:
+            for split in (
+                "dev",
+                "dev_matched",
+                "dev_mismatched",
+                "test",
+                "test_matched",
+                "test_mismatched",
+                "test_hard",
+            ):
+                if (root / name / f"{split}.jsonl.gz").exists():
+                    self._held.update(hash(key) for row in rows(root, name, split) for key in _keys(row))
+
+    def train(self, name: str, *fields: str, label: str | None = None, known: tuple[str, ...] = ()) -> Iterator[Row]:
+        """The usable training rows of a set; absent sets give none, so that a part can be trained alone.
+
+        Raises:
+            DataError: A field is missing or empty, or the label is not one of `known`.
+        """
+        if not (self.root / name / "train.jsonl.gz").exists():
+            log.warning("no training rows for %s under %s", name, self.root)
+            return
+        for number, row in enumerate(rows(self.root, name, "train"), 1):
+            for key in fields:
+                if not isinstance(row.get(key), str) or not row[key].strip():
+                    raise DataError(
+                        f"{name}, train row {number}: field {key!r} is {row.get(key)!r}; a text was expected"
+                    )
+            if label is not None and known and row.get(label) not in known:
+                raise DataError(
+                    f"{name}, train row {number}: label {row.get(label)!r}; expected one of {', '.join(known)}"
+                )
+            if any(hash(key) in self._held for key in _keys(row)):
+                self.dropped[name] += 1
+            else:
+                yield row
+
+    def passages(self, name: str) -> dict[str, tuple[str, str]]:
+        """Title and text of the passages by id, without those relevant to a dev or test query."""
+        judged = {
+            doc
+            for split in ("dev", "test")
+            if (self.root / name / f"{split}.jsonl.gz").exists()
+            for row in rows(self.root, name, split)
+            for doc in row["positives"]
+        }
+        corpus = rows(self.root, name, "corpus") if (self.root / name / "corpus.jsonl.gz").exists() else iter(())
+        return {row["doc_id"]: (row.get("title") or "", row["text"]) for row in corpus if row["doc_id"] not in judged}
+
+
+def _keys(row: Row) -> Iterator[str]:
+    """What identifies a row: its text or query, or its pair (short hypotheses recur in honest data)."""
+    if "premise" in row:
+        yield f"{normal(row['premise'])} || {normal(row['hypothesis'])}"
+    for name in ("text", "query"):
+        if isinstance(row.get(name), str):
+            yield normal(row[name])

