@@ -75,7 +75,7 @@ class HeadgateRouter(Lazy, Judge):
     _ready: ClassVar[str] = "router"
     _beside: ClassVar[frozenset[str]] = frozenset({"fallback", "input_key"})
 
-    model: str = "mini/nli"
+    model: str = "mini/route"
     routes: list[str] | dict[str, str | Label] | None = None
     threshold: float | None = None
     multi: bool = False

@@ -70,7 +70,7 @@ class HeadgateSelector(Lazy, BaseSelector):
     _ready: ClassVar[str] = "scorer"
     _beside: ClassVar[frozenset[str]] = frozenset({"threshold", "multi", "default_index"})
 
-    model: str = "mini/nli"
+    model: str = "mini/route"
     threshold: float | None = Field(default=None, ge=0, le=1)
     multi: bool = False
     default_index: int | None = Field(default=None, ge=0)
