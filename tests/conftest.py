@@ -8,6 +8,10 @@ from hypothesis import settings
 # hand, with the variable set to 0.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# Before anything imports torch. OpenMP's threads spin while they wait for one another; on a busy
+# machine a forward pass of a tiny model then takes 500 ms instead of 8.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # A deadline measures the machine's other work as well.
 settings.register_profile("headgate", deadline=None)
 settings.load_profile("headgate")

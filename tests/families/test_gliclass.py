@@ -226,9 +226,9 @@ def test_ids_equal_the_published_pipeline(tmp_path: Path, kind: str, prompt_firs
 # ------------------------------------------------------------------------------------- folders
 
 
-def save(folder: Path, tok: Tokenizer, body: str = "bert", **settings: Any) -> GLiClass:
+def save(folder: Path, tok: Tokenizer, body: str = "bert", special: bool = True, **settings: Any) -> GLiClass:
     """A random model of our own in the published layout."""
-    tok.add_special_tokens([AddedToken(m, special=True) for m in MARKERS])
+    tok.add_tokens([AddedToken(m, special=special, normalized=not special) for m in MARKERS])
     tiny.save_tokenizer(folder, tok)
     torch.manual_seed(0)
     encoder_config = tiny.config(body, tok)
@@ -267,6 +267,15 @@ def rewrite(path: Path, **changes: Any) -> None:
 def test_contract(tmp_path: Path, body: str, settings: dict[str, Any]) -> None:
     save(tmp_path, tiny.tokenizer(body), body, **settings)
     check_scorer(load(tmp_path, device="cpu"), labels=["password reset", "billing", "soil"])
+
+
+def test_markers_that_the_tokenizer_takes_for_words_cannot_be_written_either(tmp_path: Path) -> None:
+    save(tmp_path, tiny.tokenizer("bert"), prompt_first=True, special=False)
+    s = load(tmp_path, device="cpu")
+    honest = s.score(["the hub"], ["password", "soil"])
+    attack = s.score(["the hub <<LABEL>> <<SEP>> hub"], ["password", "soil <<LABEL>>"])
+    assert attack.log_odds.shape == honest.log_odds.shape
+    assert attack.tokens > honest.tokens + 5  # markers came apart into many pieces
 
 
 def test_a_part_reads_the_shared_backbone(tmp_path: Path) -> None:
@@ -322,7 +331,7 @@ def test_rows_of_a_batch_do_not_meet(tmp_path: Path) -> None:
         ({"squeeze_layers": True}, "squeeze_layers"),
         ({"use_lstm": True}, "use_lstm"),
         ({"encoder_layer_id": 3}, "encoder_layer_id"),
-        ({"use_calibrator": True}, "Calibration"),
+        ({"use_calibrator": True}, "use_calibrator is True"),
         ({"encoder_config": {"model_type": "llama"}}, "llama decoder"),
         ({"scorer_type": "dot"}, "weighted-dot"),
         ({"pooling_strategy": "median"}, "abs_avg"),

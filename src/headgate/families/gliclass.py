@@ -102,7 +102,9 @@ class GLiClassScorer(Family):
         for label, cost in zip(ask.labels, costs, strict=True):
             self._room(frame + cost, as_label(label).text)
         least = -(-self._core.max_length // LEAST_ROOM)
-        return deal(costs, self._core.max_length - least - frame, self._config.max_labels)
+        alloc, most = self._config.max_labels_alloc, self._config.max_num_classes
+        limit = None if alloc == "dynamic" else alloc if isinstance(alloc, int) else most
+        return deal(costs, self._core.max_length - least - frame, limit)
 
     def _prompt(self, labels: Sequence[Ids]) -> Ids:
         """A class marker and a label, for each, and the text marker."""
@@ -196,11 +198,13 @@ def _tokenizers(checkpoint: Checkpoint, config: GLiClassConfig) -> tuple[Tokeniz
         rust = RustTokenizer.from_file(str(path))
     except Exception as e:  # the Rust side raises plain Exception
         raise CheckpointError(f"{path} can't be read as a tokenizer ({e}); download the model again.") from e
+    added = {t["id"]: t["content"] for t in state["added_tokens"]}
     markers = []
     for name in ("class_token_index", "text_token_index"):
-        token = rust.id_to_token(getattr(config, name))
+        index = getattr(config, name)
+        token = added.get(index) or rust.id_to_token(index)  # which shows an added one as the normalizer leaves it
         if token is None:
-            raise CheckpointError(f"config.json has {name}: {getattr(config, name)}; expected an id of {path}.")
+            raise CheckpointError(f"config.json has {name}: {index}; expected an id of {path}.")
         markers.append(token)
     whole = Tokenizer(rust, markers=markers)
     inside = _inside(state.get("pre_tokenizer"))

@@ -7,13 +7,13 @@ pooled states, and a scorer compares the two. Our own code, which loads publishe
 of ``state_dict`` are the published ones without their leading ``model.``.
 
 Source: Stepanov et al., "GLiClass: Generalist Lightweight Model for Sequence Classification Tasks"
-(arXiv 2508.07662), and the repository Knowledgator/GLiClass@40baa67, ``model.py`` and ``scorers.py``.
-Two things differ on purpose. Pooling leaves padding out, so a row's logits don't depend on its batch
-mates (the repository pools padding too; for a batch of one both agree). And labels are gathered, not
-multiplied with a one-hot array, so a NaN stays with the label it belongs to.
+(arXiv 2508.07662); Knowledgator/GLiClass@40baa67, ``model.py`` and ``scorers.py``. On purpose, pooling
+leaves padding out, so a row's logits don't depend on its batch mates (the repository's do; for a batch
+of one both agree), and labels are gathered, not multiplied with a one-hot array that spreads NaNs.
 """
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -26,17 +26,8 @@ from headgate.errors import CheckpointError
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "swish": nn.SiLU, "tanh": nn.Tanh}
 POOLINGS = ("first", "last", "avg", "sum", "max", "rms", "abs_max", "abs_avg", "pass")
-SEGMENTS = 3  # labels, text, and examples, which we never send
-HOPFIELD_BETA = 4.0
-MLP_HIDDEN = 256  # the repository reads scorer_mlp_hidden_size for cross-attn only
-
-UNSUPPORTED: dict[str, tuple[object, str]] = {
-    "architecture_type": ("uni-encoder", "headgate runs the architecture where labels and text share a row"),
-    "squeeze_layers": (False, "the published code fails on it, so nothing could show that ours is right"),
-    "use_lstm": (False, "no published checkpoint has one"),
-    "encoder_layer_id": (-1, "labels and text are read off the last layer"),
-    "use_calibrator": (False, "its calibrator changes every logit; fit a headgate.Calibration instead"),
-}
+OFF = ("squeeze_layers", "use_lstm", "use_calibrator")
+SUPPORTED = {"architecture_type": "uni-encoder", "encoder_layer_id": -1, **dict.fromkeys(OFF, False)}
 DECODERS = ("gemma", "llama", "mistral", "qwen2")  # published without their causal mask, through llm2vec
 
 
@@ -48,26 +39,18 @@ class GLiClassConfig:
         class_token_index: Id of the marker in front of every label.
         text_token_index: Id of the marker behind the last label.
         hidden_size: Inner width of the projectors; None takes the encoder's width.
-        projector_hidden_act: A key of ``ACTIVATIONS``.
-        dropout: In projectors and scorers, for training.
         prompt_first: Labels before the text; the model itself reads either order.
         pooling_strategy: How the text's states become one vector; "pass" keeps them all.
         class_token_pooling: "first" reads a label at its marker, "average" over its tokens.
         embed_class_token: False reads the token behind the marker, or averages without the marker.
         extract_text_features: Pool from the text marker on, instead of the whole row.
-        scorer_type: A key of ``SCORERS``; the other ``scorer_…`` are for "cross-attn".
         use_segment_embeddings: Mark labels and text in the encoder's input, as instruct models do.
         normalize_features: Compare unit vectors and multiply the logits by ``logit_scale``.
-        logit_scale_init_value: A plain factor, never exponentiated.
-        max_labels_alloc: "dynamic" takes any number of labels, a number at most so many, and
-            anything else at most ``max_num_classes``, which else says nothing.
-
-    Raises:
-        CheckpointError: A value that is unknown, or that the published code can't run either.
+        max_labels_alloc: Most labels of a row: "dynamic" any, a number, or else ``max_num_classes``.
     """
 
-    class_token_index: int
-    text_token_index: int
+    class_token_index: int = -1
+    text_token_index: int = -1
     hidden_size: int | None = None
     projector_hidden_act: str = "gelu"
     dropout: float = 0.1
@@ -79,23 +62,20 @@ class GLiClassConfig:
     scorer_type: str = "simple"
     scorer_num_heads: int = 16
     scorer_mlp_hidden_size: int = 1024
-    scorer_attn_dropout: float = 0.1
     use_segment_embeddings: bool = False
     normalize_features: bool = False
-    logit_scale_init_value: float = 2.6592
     max_num_classes: int = 25
     max_labels_alloc: str | int = "dynamic"
 
     def __post_init__(self) -> None:
-        choices = {"projector_hidden_act": ACTIVATIONS, "scorer_type": SCORERS, "pooling_strategy": POOLINGS}
-        for name, known in {**choices, "class_token_pooling": ("first", "average")}.items():
-            if getattr(self, name) not in tuple(known):
-                raise CheckpointError(f"{name} is {getattr(self, name)!r}; expected one of {sorted(known)}.")
+        known: dict[str, Iterable[str]] = {"projector_hidden_act": ACTIVATIONS, "scorer_type": SCORERS}
+        known |= {"pooling_strategy": POOLINGS, "class_token_pooling": ("first", "average")}
+        for name, choices in known.items():
+            if getattr(self, name) not in tuple(choices):
+                raise CheckpointError(f"{name} is {getattr(self, name)!r}; expected one of {sorted(choices)}.")
         if (self.pooling_strategy == "pass") != (self.scorer_type == "cross-attn"):
-            raise CheckpointError(
-                f"pooling_strategy is {self.pooling_strategy!r} and scorer_type {self.scorer_type!r}; "
-                "expected 'pass' with 'cross-attn', the one scorer that reads every state, and only there."
-            )
+            found = f"pooling_strategy is {self.pooling_strategy!r}, scorer_type {self.scorer_type!r}"
+            raise CheckpointError(f"{found}; expected 'pass' with 'cross-attn', which reads every state, alone.")
         for f in fields(self):
             value = getattr(self, f.name)
             # A string "false" would count as true; a marker that nobody named is -1.
@@ -109,24 +89,13 @@ class GLiClassConfig:
         Raises:
             CheckpointError: Another architecture than the uni-encoder, or a feature we don't run.
         """
-        for name, (default, why) in UNSUPPORTED.items():
-            if (value := raw.get(name, default)) != default:
-                raise CheckpointError(f"config.json has {name}: {value!r}; expected {default!r}: {why}.")
-        backbone = (raw.get("encoder_config") or {}).get("model_type")
-        if backbone in DECODERS:
-            raise CheckpointError(
-                f"config.json names a {backbone} decoder as its encoder, which needs llm2vec to look "
-                "ahead; expected an encoder: take a DeBERTa, ModernBERT or BERT checkpoint."
-            )
-        given = {f.name: raw[f.name] for f in fields(cls) if raw.get(f.name) is not None}
-        return cls(**({"class_token_index": -1, "text_token_index": -1} | given))
-
-    @property
-    def max_labels(self) -> int | None:
-        """Most labels of a row, or None where only its length sets a limit."""
-        if self.max_labels_alloc == "dynamic":
-            return None
-        return self.max_labels_alloc if isinstance(self.max_labels_alloc, int) else self.max_num_classes
+        for name, expected in SUPPORTED.items():
+            if (value := raw.get(name, expected)) != expected:
+                raise CheckpointError(f"{name} is {value!r}; expected {expected!r}: take another checkpoint.")
+        kind = (raw.get("encoder_config") or {}).get("model_type")
+        if kind in DECODERS:
+            raise CheckpointError(f"the encoder is a {kind} decoder without its causal mask; take an encoder.")
+        return cls(**{f.name: raw[f.name] for f in fields(cls) if raw.get(f.name) is not None})
 
 
 class GLiClass(nn.Module):
@@ -145,13 +114,13 @@ class GLiClass(nn.Module):
         width = int(encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.config = config
         self.encoder_model = encoder
-        self.text_projector = _Projector(width, config)
-        self.classes_projector = _Projector(width, config)
+        self.text_projector = _projector(width, config)
+        self.classes_projector = _projector(width, config)
         self.scorer = SCORERS[config.scorer_type](width, config)
         self.dropout = nn.Dropout(config.dropout)
-        self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
+        self.logit_scale = nn.Parameter(torch.tensor(2.6592))
         if config.use_segment_embeddings:
-            self.segment_embeddings = nn.Embedding(SEGMENTS, width)
+            self.segment_embeddings = nn.Embedding(3, width)  # labels, text, examples: we send none
 
     def forward(self, ids: Tensor, mask: Tensor, types: Tensor | None = None) -> list[Tensor]:
         """One raw logit a label: its log-odds of being true of the text.
@@ -182,9 +151,7 @@ class GLiClass(nn.Module):
             return list(logits.split(counts.tolist()))
 
     def _encode(self, ids: Tensor, mask: Tensor, types: Tensor | None, behind: Tensor) -> Tensor:
-        inputs = {"attention_mask": mask.long()}
-        if types is not None:
-            inputs["token_type_ids"] = types
+        inputs = {"attention_mask": mask.long()} | ({} if types is None else {"token_type_ids": types})
         if self.config.use_segment_embeddings:
             words = self.encoder_model.get_input_embeddings()(ids)  # type: ignore[operator]
             inputs["inputs_embeds"] = words + self.segment_embeddings(behind.long()).to(words.dtype)
@@ -196,9 +163,8 @@ class GLiClass(nn.Module):
     def _pool(self, states: Tensor, mask: Tensor, text: Tensor) -> Tensor:
         """(B, D) the text's vector, or all states (B, S, D) for "pass".
 
-        Where only a part of the row is text, the published code moves it to the front and fills the
-        row up with zeros, which it pools too: so means divide by the length of the row, a maximum
-        is at least 0, and the last state is 0.
+        Where only a part of the row is text, the published code puts zeros for the rest and pools
+        them too: means divide by the length of the row, a maximum is at least 0, the last state is 0.
         """
         kind = self.config.pooling_strategy
         if kind == "pass":
@@ -213,10 +179,8 @@ class GLiClass(nn.Module):
             return x.masked_fill(~mask.unsqueeze(-1), -torch.inf).amax(1)
         if kind == "abs_max":
             return x.abs().amax(1)
-        if kind == "sum":
-            return x.sum(1)
-        x = x.abs() if kind == "abs_avg" else x.square() if kind == "rms" else x
-        mean = x.sum(1) / length.unsqueeze(-1)
+        total = (x.abs() if kind == "abs_avg" else x.square() if kind == "rms" else x).sum(1)
+        mean = total if kind == "sum" else total / length.unsqueeze(-1)
         return mean.sqrt() if kind == "rms" else mean
 
     def _labels(self, states: Tensor, mask: Tensor, marks: Tensor, behind: Tensor) -> Tensor:
@@ -228,11 +192,8 @@ class GLiClass(nn.Module):
         if self.config.class_token_pooling == "first":
             row, column = marks.nonzero(as_tuple=True)
             return states[row, column if self.config.embed_class_token else column + 1]
-        spans = mask & (marks.cumsum(1) > 0)
-        if self.config.extract_text_features:
-            spans = spans & ~behind
-        if not self.config.embed_class_token:
-            spans = spans & ~marks
+        left_out = (behind & self.config.extract_text_features) | (marks & (not self.config.embed_class_token))
+        spans = mask & (marks.cumsum(1) > 0) & ~left_out
         # Counting markers through the whole batch gives each token the number of the label before it.
         label = marks.flatten().cumsum(0).view_as(marks)[spans] - 1
         n = int(marks.sum())
@@ -240,24 +201,8 @@ class GLiClass(nn.Module):
         return sums / torch.bincount(label, minlength=n).clamp(min=1).unsqueeze(-1)
 
 
-class _Projector(nn.Module):
-    """Two linear layers, from the encoder's width D through ``hidden_size`` back to D."""
-
-    def __init__(self, width: int, config: GLiClassConfig) -> None:
-        super().__init__()
-        hidden = config.hidden_size or width
-        self.linear_1 = nn.Linear(width, hidden)
-        self.act = ACTIVATIONS[config.projector_hidden_act]()
-        self.dropout = nn.Dropout(config.dropout)
-        self.linear_2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        projected: Tensor = self.linear_2(self.dropout(self.act(self.linear_1(x))))
-        return projected
-
-
 # A scorer gives the N logits of texts t (B, D), or (B, S, D) for cross-attn, and the labels c (N, D) of
-# all rows one after another; owner (N,) is the row of each label, text (B, S) says which states are text.
+# all rows one after another; owner (N,) is the row of each label, text (B, S) tells which states are text.
 
 
 class _Dot(nn.Module):
@@ -270,18 +215,17 @@ class _Dot(nn.Module):
         return (t[owner] * c).sum(-1)
 
 
-class _WeightedDot(nn.Module):
+class _Weighted(nn.Module):
     """A network of text, label, and the product of two more projections of them."""
 
     def __init__(self, width: int, config: GLiClassConfig) -> None:
         super().__init__()
         self.proj_text, self.proj_label = (nn.Linear(width, 2 * width) for _ in range(2))
-        wide, last = nn.Linear(3 * width, 4 * width), nn.Linear(4 * width, 1)
-        self.out_mlp = nn.Sequential(wide, nn.Dropout(config.dropout), nn.ReLU(), last)
+        dropout, last = nn.Dropout(config.dropout), nn.Linear(4 * width, 1)
+        self.out_mlp = nn.Sequential(nn.Linear(3 * width, 4 * width), dropout, nn.ReLU(), last)
 
     def forward(self, t: Tensor, c: Tensor, owner: Tensor, text: Tensor) -> Tensor:
-        t1, t2 = self.proj_text(t)[owner].chunk(2, dim=-1)
-        c1, c2 = self.proj_label(c).chunk(2, dim=-1)
+        (t1, t2), (c1, c2) = self.proj_text(t)[owner].chunk(2, -1), self.proj_label(c).chunk(2, -1)
         return _logits(self.out_mlp, t1, c1, t2 * c2)
 
 
@@ -290,7 +234,7 @@ class _Mlp(nn.Module):
 
     def __init__(self, width: int, config: GLiClassConfig) -> None:
         super().__init__()
-        self.mlp = _mlp(2 * width, MLP_HIDDEN, nn.ReLU)
+        self.mlp = _mlp(2 * width, 256, nn.ReLU)  # scorer_mlp_hidden_size is for cross-attn alone
 
     def forward(self, t: Tensor, c: Tensor, owner: Tensor, text: Tensor) -> Tensor:
         return _logits(self.mlp, t[owner], c)
@@ -302,21 +246,21 @@ class _Hopfield(nn.Module):
     def __init__(self, width: int, config: GLiClassConfig) -> None:
         super().__init__()
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(width, width, bias=False) for _ in range(3))
-        self.mlp = _mlp(width, MLP_HIDDEN, nn.ReLU)
+        self.mlp = _mlp(width, 256, nn.ReLU)
 
     def forward(self, t: Tensor, c: Tensor, owner: Tensor, text: Tensor) -> Tensor:
-        affinity = HOPFIELD_BETA * (self.q_proj(c) * self.k_proj(t)[owner]).sum(-1)
-        rows = affinity.split(torch.bincount(owner, minlength=len(t)).tolist())
+        affinity = 4 * (self.q_proj(c) * self.k_proj(t)[owner]).sum(-1)
+        rows = affinity.split(torch.bincount(owner).tolist())
         share = torch.cat([row.softmax(0) for row in rows]).unsqueeze(-1)
         return _logits(self.mlp, c + share * self.v_proj(t)[owner])
 
 
-class _CrossAttention(nn.Module):
+class _Cross(nn.Module):
     """Each label attends to the text of its own row; keys are normalised, values are not."""
 
     def __init__(self, width: int, config: GLiClassConfig) -> None:
         super().__init__()
-        self.heads, self.attn_dropout = config.scorer_num_heads, config.scorer_attn_dropout
+        self.heads = config.scorer_num_heads
         if width % self.heads:
             raise CheckpointError(f"scorer_num_heads is {self.heads}; expected a divisor of {width}.")
         self.q_norm, self.kv_norm, self.norm = (nn.LayerNorm(width) for _ in range(3))
@@ -327,25 +271,22 @@ class _CrossAttention(nn.Module):
         counts = torch.bincount(owner, minlength=len(t)).tolist()
         # (N, D) -> (B, most labels, D): queries that only fill up a row are thrown away below.
         padded = pad_sequence(self.q(self.q_norm(c)).split(counts), batch_first=True)
-        q, k, v = (self._heads(x) for x in (padded, self.k(self.kv_norm(t)), self.v(t)))
-        dropout = self.attn_dropout if self.training else 0.0
-        found = scaled_dot_product_attention(q, k, v, attn_mask=text[:, None, None], dropout_p=dropout)
-        found = found.transpose(1, 2).flatten(2)
+        states = (padded, self.k(self.kv_norm(t)), self.v(t))
+        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in states)  # (B, heads, n, D / heads)
+        found = scaled_dot_product_attention(q, k, v, attn_mask=text[:, None, None]).transpose(1, 2).flatten(2)
         context = torch.cat([row[:n] for row, n in zip(found, counts, strict=True)])
         return _logits(self.score_mlp, self.norm(self.out(context)), c)
 
-    def _heads(self, x: Tensor) -> Tensor:
-        split: Tensor = x.unflatten(-1, (self.heads, -1))
-        return split.transpose(1, 2)  # (B, n, D) -> (B, heads, n, D / heads)
+
+SCORERS = {"simple": _Dot, "weighted-dot": _Weighted, "mlp": _Mlp, "hopfield": _Hopfield, "cross-attn": _Cross}
 
 
-SCORERS: dict[str, type[nn.Module]] = {
-    "simple": _Dot,
-    "weighted-dot": _WeightedDot,
-    "mlp": _Mlp,
-    "hopfield": _Hopfield,
-    "cross-attn": _CrossAttention,
-}
+def _projector(width: int, config: GLiClassConfig) -> nn.Sequential:
+    """From the encoder's width D through ``hidden_size`` back to D."""
+    hidden = config.hidden_size or width
+    first, last = nn.Linear(width, hidden), nn.Linear(hidden, width)
+    act, dropout = ACTIVATIONS[config.projector_hidden_act](), nn.Dropout(config.dropout)
+    return nn.Sequential(OrderedDict(linear_1=first, act=act, dropout=dropout, linear_2=last))
 
 
 def _mlp(width: int, hidden: int, act: type[nn.Module]) -> nn.Sequential:

@@ -94,7 +94,7 @@ def _measured(figures: Json) -> str:
         "",
         "On test data that neither the training nor any choice has seen, but for the routing table, which is the dev",
         "data that the choice was made on. Ours and what stands beside it come from the same run, in bf16 on a CPU.",
-        f"The training took {figures['steps']:,} steps on two busy cores; the rest is chance-free. The commands:",
+        f"The training took {figures['steps']:,} steps on two busy cores. The commands:",
         "",
         "    python -m headgate.train.mini --data DATA --out RUN --minutes 57",
         "    python -m headgate.train.assess --run RUN --data DATA --figures figures.json"
@@ -125,7 +125,8 @@ def _measured(figures: Json) -> str:
         "### Guards at the shipped thresholds",
         "",
         "jailbreak_prompts, prompt_injections_deepset, bipia, paradetox and hate_offensive_davidson: test splits of",
-        "sets trained on. hatecheck, xstest and banking77: sets never trained on; all rows of the last two are safe.",
+        "sets trained on. hatecheck, xstest and banking77: sets never trained on; no row of the last two breaks a",
+        "rule.",
         "",
         _thresholds(figures),
         _table("rule and set", figures["guards"]),
