@@ -43,7 +43,7 @@ def test_guards() -> None:
     assert [not isinstance(a, GuardBlockedError) for a in answers] == allowed
 
 
-@pytest.mark.parametrize("part", ["nli", "gliclass"])
+@pytest.mark.parametrize("part", ["route", "nli"])
 async def test_route(part) -> None:
     routes = {"account": "a question about a password or a login", "weather": "a question about the weather"}
     texts = ["I forgot my password", "Will it rain tomorrow?"]

@@ -200,14 +200,17 @@ def start_as_similarity(model: GLiClass, *, scale: float = 10.0, offset: float =
     The offset rides on one direction that the two projectors use with opposite signs.
     """
     for projector, sign in ((model.text_projector, 1.0), (model.classes_projector, -1.0)):
-        width = projector.linear_2.out_features
+        first, last = projector.get_submodule("linear_1"), projector.get_submodule("linear_2")
+        assert isinstance(first, nn.Linear)
+        assert isinstance(last, nn.Linear)
+        width = last.out_features
         eye = torch.eye(width)
         gain = (scale / TYPICAL_SQUARE) ** 0.5
         with torch.no_grad():
-            projector.linear_1.weight.copy_(torch.cat([eye, -eye]))
-            projector.linear_1.bias.zero_()
-            projector.linear_2.weight.copy_(gain * torch.cat([eye, -eye], dim=1))
-            projector.linear_2.bias.copy_(sign * (offset / width) ** 0.5 * torch.ones(width))
+            first.weight.copy_(torch.cat([eye, -eye]))
+            first.bias.zero_()
+            last.weight.copy_(gain * torch.cat([eye, -eye], dim=1))
+            last.bias.copy_(sign * (offset / width) ** 0.5 * torch.ones(width))
 
 
 def relevance(query: Tensor, query_mask: Tensor, passage: Tensor, passage_mask: Tensor) -> Tensor:
