@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from types import ModuleType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from headgate.calibration import Calibration
+from headgate.errors import MissingExtraError
 from headgate.models.multi_head import MultiHead
 from headgate.train.model import HEADS, MAX_LENGTH, Batch, Mini, Text, relevance
 
@@ -147,13 +151,8 @@ def ndcg(order: Sequence[str], relevant: dict[str, int], k: int = 10) -> float:
 
 
 def macro_f1(truth: Sequence[int], said: Sequence[int]) -> float:
-    """Mean over the classes of the harmonic mean of precision and recall."""
-    t, s = np.asarray(truth), np.asarray(said)
-    scores = []
-    for label in np.unique(t):
-        hit = int(((t == label) & (s == label)).sum())
-        scores.append(2 * hit / max(int((t == label).sum() + (s == label).sum()), 1))
-    return float(np.mean(scores))
+    """Mean over the true classes of the harmonic mean of precision and recall."""
+    return float(_metrics().f1_score(truth, said, labels=sorted(set(truth)), average="macro", zero_division=0.0))
 
 
 def recall_at(truth: Sequence[bool], scores: Floats, allowed: float = 0.01) -> float:
@@ -165,27 +164,20 @@ def recall_at(truth: Sequence[bool], scores: Floats, allowed: float = 0.01) -> f
 
 def auroc(truth: Sequence[bool], scores: Floats) -> float:
     """Chance that a true row scores above a false one; ties count half."""
-    t = np.asarray(truth)
-    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (count.cumsum() - (count - 1) / 2)[place]
-    n = int(t.sum())
-    return float((ranks[t].sum() - n * (n + 1) / 2) / (n * (len(t) - n)))
+    return float(_metrics().roc_auc_score(truth, scores))
 
 
 def platt(z: Floats, truth: Sequence[bool]) -> dict[str, float]:
-    """Scale and shift of ``sigmoid(scale * z + shift)``, with Platt's smoothed targets, by Newton's method."""
-    t = np.asarray(truth)
-    high, low = (t.sum() + 1) / (t.sum() + 2), 1 / ((~t).sum() + 2)
-    target = np.where(t, high, low)
-    x = np.stack([z, np.ones_like(z)], axis=1)
-    w = np.zeros(2)
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-6 * np.eye(2)
-        w -= np.linalg.solve(hessian, x.T @ (p - target))
-    if not w[0] > 0:
-        raise ValueError(f"the fitted scale is {w[0]:.3f}; expected more than 0: these scores rank false above true")
-    return {"scale": round(float(w[0]), 5), "shift": round(float(w[1]), 5), "length": 0.0}
+    """What scorer.json holds of a calibration fitted on log-odds (n,) and whether each was true."""
+    fitted = Calibration.fit(z, truth)
+    return {"scale": round(fitted.scale, 5), "shift": round(fitted.shift, 5), "length": 0.0}
+
+
+def _metrics() -> ModuleType:
+    try:
+        return import_module("sklearn.metrics")
+    except ImportError as e:
+        raise MissingExtraError("scikit-learn", "train") from e
 
 
 def _prompts(text: Text, labels: Sequence[str], most: int) -> Iterable[list[int]]:
