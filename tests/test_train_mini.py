@@ -16,10 +16,11 @@ from transformers import BertConfig, BertModel
 from headgate.train import examples, measure
 from headgate.train.card import card
 from headgate.train.data import DataError, normal
-from headgate.train.export import export, load_checkpoint
+from headgate.train.export import ALARMS, export, load_checkpoint
 from headgate.train.labels import say, spoken
 from headgate.train.mini import Settings, prepare, schedule
 from headgate.train.model import relevance
+from headgate.train.refit import refit, texts
 from tests import tiny
 
 WORDS = ["the", "gardener", "reset", "pump", "hub", "lost", "its", "password", "refund", "invoice", "valve", "soil"]
@@ -130,7 +131,7 @@ def test_the_export_has_what_the_loader_reads(base: Path, run: Path, tmp_path: P
 
     scorer = json.loads((tmp_path / "scorer.json").read_text())
     assert scorer["format"] == 1
-    assert set(scorer["parts"]) == {"nli", "rank", "gliclass", "heads", "embed"}
+    assert set(scorer["parts"]) == {"nli", "rank", "route", "gliclass", "heads", "embed"}
     assert set(scorer["defaults"]) == {"rerank", "route", "guard", "embed"}
     assert scorer["parts"]["nli"]["classes"] == ["entailment", "neutral", "contradiction"]
     tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
@@ -139,9 +140,20 @@ def test_the_export_has_what_the_loader_reads(base: Path, run: Path, tmp_path: P
     assert tokenizer["normalizer"]["normalizers"][0]["type"] == "NFKC"
 
 
+def test_refitting_touches_the_guard_heads_alone(data: Path, base: Path, run: Path, tmp_path: Path) -> None:
+    refit(run, data, tmp_path, str(base), seed=0)
+    before, after = (torch.load(f / "checkpoint.pt", weights_only=True)["weights"] for f in (run, tmp_path))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {f"multi.heads.{head}.{kind}" for head in ALARMS for kind in ("weight", "bias")}
+    found, weights, truth = texts(examples.load(data, seed=0), "injection", random.Random(0))
+    assert len(found) == len(weights) == len(truth)
+    assert weights[truth].sum() == pytest.approx(weights[~truth].sum())
+    assert {"Thanks!", "hello"} & set(found)
+
+
 def test_rows_of_evaluation_files_are_dropped(data: Path) -> None:
     found = examples.load(data)
-    assert found.dropped["clinc150"] > 0
+    assert found.dropped == {"clinc150": 1}
     assert len(found.choices["clinc150"]) == 11
 
 

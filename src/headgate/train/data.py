@@ -151,7 +151,7 @@ class Reader:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.dropped: Counter[str] = Counter()
+        self._dropped: set[tuple[str, int]] = set()
         self._held: set[int] = set()
         for name in EVALUATED:
             for split in (
@@ -186,9 +186,14 @@ class Reader:
                     f"{name}, train row {number}: label {row.get(label)!r}; expected one of {', '.join(known)}"
                 )
             if any(hash(key) in self._held for key in _keys(row)):
-                self.dropped[name] += 1
+                self._dropped.add((name, number))
             else:
                 yield row
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """How many rows of each set were dropped, however often the set was read."""
+        return Counter(name for name, _ in self._dropped)
 
     def passages(self, name: str) -> dict[str, tuple[str, str]]:
         """Title and text of the passages by id, without those relevant to a dev or test query."""

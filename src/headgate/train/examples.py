@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from headgate.train import phrases
@@ -78,66 +78,20 @@ def _nli(reader: Reader, found: Examples) -> None:
 
 def _choices(reader: Reader, found: Examples) -> None:
     """Labelled texts for zero-shot classification, by pool of labels."""
-
-    def pool(name: str, items: Iterator[Choice]) -> None:
-        kept = [item for item in items if item.truth]
-        if kept:
-            found.choices[name] = kept
-            found.pools[name] = tuple(sorted({label for item in kept for label in item.truth}))
-
-    def labelled(name: str, of: Callable[[Row], str | None]) -> Iterator[Choice]:
-        for row in reader.train(name, "text"):
-            label = of(row)
-            if label is not None:
-                yield Choice(row["text"], (label,))
-
-    pool("clinc150", labelled("clinc150", lambda r: r["label"] if r["label"] != "oos" else None))
-    pool("clinc150_domains", labelled("clinc150", lambda r: r["domain"] if r["domain"] != "oos" else None))
-    pool("snips", labelled("snips", lambda r: r["label"]))
-    pool("smalltalk", labelled("smalltalk_ggu", lambda r: r["label"] if r["label"] != "other_smalltalk" else None))
-    pool(
-        "subjects",
-        labelled(
-            "mmlu_domain_routing",
-            lambda r: None if r["label"] in ("miscellaneous", "moral_scenarios", "global_facts") else r["label"],
-        ),
-    )
-    pool("tasks", labelled("llm_task_routing", lambda r: None if r["task"] in _LLM_TASKS_DROPPED else r["label"]))
-    pool("polarity", labelled("sentiment_sentences_uci", lambda r: r["label"]))
-    pool("spam", labelled("sms_spam", lambda r: r["label"]))
-    pool("toxicity", labelled("paradetox", lambda r: "toxic" if r["label"] == "toxic" else "polite"))
-    pool("hate", labelled("hatexplain", lambda r: {"hatespeech": "hate", "normal": "polite"}.get(r["label"])))
-    pool("sexism", labelled("edos_sexism", lambda r: "sexist" if r["label"] == "sexist" else "polite"))
-    pool(
-        "harm",
-        labelled(
-            "harmful_prompts",
-            lambda r: None if "dolly" in r["source"] else "harmful" if r["label"] == "harmful" else "task",
-        ),
-    )
-    pool(
-        "emotion",
-        (
-            Choice(r["text"], tuple(r["labels"]))
-            for r in reader.train("goemotions", "text")
-            if "neutral" not in r["labels"]
-        ),
-    )
-    pool(
-        "sentiment",
-        (Choice(r["text"], (name,)) for r in reader.train("goemotions", "text") if (name := polarity(r["labels"]))),
-    )
-    guarded = ("jailbreak_prompts", "prompt_injections_deepset")
-    pool(
-        "guard",
-        (c for name in guarded for c in labelled(name, lambda r: "task" if r["label"] == "benign" else "injection")),
-    )
-    titled = [
-        (title, text) for title, text in reader.passages("nq_passages").values() if title and "List of" not in title
-    ]
-    pool("titles", (Choice(text[:600], (title.split(" (")[0],)) for title, text in titled))
+    for name, sources, label_of in _POOLS:
+        items = [Choice(row["text"], label_of(row)) for source in sources for row in reader.train(source, "text")]
+        _pool(found, name, items)
+    titled = [(title.split(" (")[0], text) for title, text in reader.passages("nq_passages").values() if title]
+    _pool(found, "titles", [Choice(text[:600], (title,)) for title, text in titled if "List of" not in title])
     for name in ("clinc150", "snips", "subjects", "tasks", "spam", "emotion"):
         found.plain += [item.text for item in found.choices.get(name, [])[:6000]]
+
+
+def _pool(found: Examples, name: str, items: list[Choice]) -> None:
+    kept = [item for item in items if item.truth]
+    if kept:
+        found.choices[name] = kept
+        found.pools[name] = tuple(sorted({label for item in kept for label in item.truth}))
 
 
 def polarity(labels: list[str]) -> str | None:
@@ -148,6 +102,57 @@ def polarity(labels: list[str]) -> str | None:
     if names <= POSITIVE:
         return "positive"
     return "negative" if names <= NEGATIVE else None
+
+
+def _but(field: str, *dropped: str) -> Callable[[Row], tuple[str, ...]]:
+    """Reads a label; a row whose label is one of `dropped` has none."""
+    return lambda row: () if row[field] in dropped else (row[field],)
+
+
+def _binary(word: str, ours: str, other: str) -> Callable[[Row], tuple[str, ...]]:
+    """Reads a label of two classes under our names."""
+    return lambda row: (ours,) if row["label"] == word else (other,)
+
+
+def _task(row: Row) -> tuple[str, ...]:
+    return () if row["task"] in _LLM_TASKS_DROPPED else (row["label"],)
+
+
+def _hate(row: Row) -> tuple[str, ...]:
+    return {"hatespeech": ("hate",), "normal": ("polite",)}.get(row["label"], ())
+
+
+def _harm(row: Row) -> tuple[str, ...]:
+    return () if "dolly" in row["source"] else _binary("harmful", "harmful", "task")(row)
+
+
+def _emotions(row: Row) -> tuple[str, ...]:
+    return () if "neutral" in row["labels"] else tuple(row["labels"])
+
+
+def _polarity(row: Row) -> tuple[str, ...]:
+    name = polarity(row["labels"])
+    return () if name is None else (name,)
+
+
+# Pool of labels, the sets it is read from, and how a row's labels are read: () where it has none to learn.
+_POOLS: tuple[tuple[str, tuple[str, ...], Callable[[Row], tuple[str, ...]]], ...] = (
+    ("clinc150", ("clinc150",), _but("label", "oos")),
+    ("clinc150_domains", ("clinc150",), _but("domain", "oos")),
+    ("snips", ("snips",), _but("label")),
+    ("smalltalk", ("smalltalk_ggu",), _but("label", "other_smalltalk")),
+    ("subjects", ("mmlu_domain_routing",), _but("label", "miscellaneous", "moral_scenarios", "global_facts")),
+    ("tasks", ("llm_task_routing",), _task),
+    ("polarity", ("sentiment_sentences_uci",), _but("label")),
+    ("spam", ("sms_spam",), _but("label")),
+    ("toxicity", ("paradetox",), _binary("toxic", "toxic", "polite")),
+    ("hate", ("hatexplain",), _hate),
+    ("sexism", ("edos_sexism",), _binary("sexist", "sexist", "polite")),
+    ("harm", ("harmful_prompts",), _harm),
+    ("emotion", ("goemotions",), _emotions),
+    ("sentiment", ("goemotions",), _polarity),
+    ("guard", ("jailbreak_prompts", "prompt_injections_deepset"), _binary("benign", "task", "injection")),
+)
 
 
 def _queries(reader: Reader, found: Examples) -> None:

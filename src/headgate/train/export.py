@@ -95,11 +95,12 @@ def scorer(model: Mini, figures: Json) -> Json:
         "parts": {
             "nli": part("nli", "cross_encoder", head="nli", classes=list(HEADS["nli"]), template=TEMPLATE),
             "rank": part("rank", "late_interaction", **rank, template="{}"),
+            "route": part("route", "late_interaction", **rank, template="{}"),
             "gliclass": part("gliclass", "gliclass", config=_gliclass_config(model), template="{}"),
             "heads": heads,
             "embed": part("embed", "bi_encoder", template="{}"),
         },
-        "defaults": {"rerank": "rank", "route": figures.get("route", "gliclass"), "guard": "heads", "embed": "embed"},
+        "defaults": {"rerank": "rank", "route": figures.get("route", "route"), "guard": "heads", "embed": "embed"},
     }
 
 

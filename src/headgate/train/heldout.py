@@ -102,8 +102,9 @@ def inference(judge: Judge, root: Path, number: int) -> Json:
             scores["entailment or contradiction"] = round(
                 float((binary == [NLI_CLASSES.index(t) for t in truth]).mean()), 4
             )
-        found[name] = scores | {"entailment auroc": round(auroc(right.tolist(), entailed(logits)), 4)}
-        log.info("%s: %s", name, found[name])
+        of = f"{name} {split}"
+        found[of] = scores | {"entailment auroc": round(auroc(right.tolist(), entailed(logits)), 4)}
+        log.info("%s: %s", of, found[of])
     return found
 
 

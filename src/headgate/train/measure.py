@@ -66,6 +66,13 @@ class Judge:
         """Unit embeddings (n, D)."""
         return np.stack([vector.numpy() for _, vector in self.encode(texts, base=base)]).astype(np.float64)
 
+    def states(self, texts: Sequence[str]) -> Floats:
+        """Mean-pooled states (n, D), as the heads read them."""
+        of = self.model.multi
+        rows = self.text.single(list(texts), MAX_LENGTH)
+        found = self._each(rows, None, lambda b: of.pool(of.encode(b.ids, b.mask), b.mask))
+        return torch.stack(found).double().numpy()
+
     def nli(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Floats:
         """Class logits (n, 3); the hypothesis is never cut."""
         second = self.text.ids(list(hypotheses), MAX_LENGTH // 2)
@@ -171,6 +178,33 @@ def platt(z: Floats, truth: Sequence[bool]) -> dict[str, float]:
     """What scorer.json holds of a calibration fitted on log-odds (n,) and whether each was true."""
     fitted = Calibration.fit(z, truth)
     return {"scale": round(fitted.scale, 5), "shift": round(fitted.shift, 5), "length": 0.0}
+
+
+def route_calibration(z: Floats, right: NDArray[np.int64]) -> dict[str, float]:
+    """The calibration under which a Router's own decisions are likeliest.
+
+    A router says ``P(k) = o_k / (1 + sum o)``, so scale and shift maximise that softmax with a zero for "none".
+    Platt's fit looks at each label alone: it ranks the same, and declines far more often.
+
+    Args:
+        z: Log-odds (n, routes).
+        right: The true route of each text, -1 for none (n,).
+    """
+    middle, spread = float(z.mean()), float(z.std())
+    scores, target = torch.tensor((z - middle) / spread), torch.tensor(np.where(right < 0, z.shape[1], right))
+    fitted = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([fitted], max_iter=100)
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        odds = fitted[0].exp() * scores + fitted[1]
+        found = nn.functional.cross_entropy(nn.functional.pad(odds, (0, 1)), target)
+        found.backward()
+        return found
+
+    optimizer.step(loss)
+    scale = float(fitted[0].exp()) / spread
+    return {"scale": round(scale, 5), "shift": round(float(fitted[1]) - scale * middle, 5), "length": 0.0}
 
 
 def _metrics() -> ModuleType:
