@@ -32,10 +32,12 @@ retriever = ContextualCompressionRetriever(
         transformers=[HeadgateDocumentGuard(forbid=["injection"]), HeadgateReranker(top_n=3)]
     ),
 )
-router = HeadgateRouter(routes={r["name"]: r["description"] for r in read("routes")}, fallback="a person")
+router = HeadgateRouter(
+    routes={r["name"]: r["description"] for r in read("routes")}, threshold=0.25, fallback="a person"
+)
 
-for query in ("how long do I have to send it back?", "my ring is orange but the plants get water"):
+for query in ("how long do I have to send it back?", "how do I cancel my subscription?", "who won the cup?"):
     print(f"{query}  ->  {router.invoke(query)['key']}")
     for document in retriever.invoke(query):
         title = document.page_content.split("\n")[0]
-        print(f"  {document.metadata['relevance_score']:.2f}  {title}")
+        print(f"  {document.metadata['relevance_score']:.3f}  {title}")

@@ -29,9 +29,9 @@ retriever = FaissRetriever([*passages(), POISONED])
 steps: list[BaseNodePostprocessor] = [HeadgateNodeGuard(forbid=["injection"]), HeadgateRerank(top_n=3)]
 routes = read("routes")
 tools = [ToolMetadata(name=r["name"], description=r["description"]) for r in routes]
-selector = HeadgateSelector(default_index=0)
+selector = HeadgateSelector(threshold=0.25, default_index=0)  # the first tool, where none fits
 
-for query in ("how long do I have to send it back?", "my ring is orange but the plants get water"):
+for query in ("how long do I have to send it back?", "how do I cancel my subscription?"):
     choice = selector.select(tools, query).selections[0]
     print(f"{query}  ->  {routes[choice.index]['name']}")
     nodes = retriever.retrieve(query)
@@ -39,4 +39,4 @@ for query in ("how long do I have to send it back?", "my ring is orange but the 
         nodes = step.postprocess_nodes(nodes, query_str=query)
     for node in nodes:
         title = node.node.get_content().split("\n")[0]
-        print(f"  {node.score:.2f}  {title}")
+        print(f"  {node.score:.3f}  {title}")

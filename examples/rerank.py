@@ -9,9 +9,9 @@ documents = passages()
 index = Index(load("mini/embed"), documents)
 rerank = Reranker(load("mini/rank"), top_k=3)
 
-query = "got a new internet provider, do I have to set up everything from scratch?"
+query = "how do I cancel my subscription?"
 found = [documents[hit.index] for hit in index.search(query, k=20)]
 for hit in rerank(query, found):
     title = found[hit.index].split("\n")[0]
     start, end = hit.span  # the characters that matched: a highlight for free
-    print(f"{hit.probability:.2f}  {title:<28}  …{' '.join(found[hit.index][start:end].split())[:80]}…")
+    print(f"{hit.probability:.3f}  {title:<28}  …{' '.join(found[hit.index][start:end].split())[:80]}…")

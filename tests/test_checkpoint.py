@@ -151,6 +151,17 @@ def test_a_family_nobody_knows(folder: Path) -> None:
         load(folder, classes="entailment")
 
 
+@pytest.mark.parametrize("body", ["bert", "roberta", "xlm-roberta", "deberta-v2", "modernbert", "bart"])
+def test_the_positions_are_the_length(tmp_path: Path, body: str) -> None:
+    """64 in each; RoBERTa and XLM-R have 66 and count from behind the padding id."""
+    tiny.cross_encoder(tmp_path, body, {0: "entailment", 1: "other"})
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    scorer = load(tmp_path, template="{}", device="cpu")
+    assert scorer._core.max_length == 64
+    assert np.isfinite(scorer.score(["the pump is broken. " * 30], ["soil"]).log_odds).all()
+    refused(tmp_path, "max_length is 65; expected 16 to 64", max_length=65)
+
+
 def test_no_length_anywhere(folder: Path) -> None:
     tiny.change(folder / "config.json", max_position_embeddings=-1, position_embedding_type="relative")
     (folder / "tokenizer_config.json").write_text('{"model_max_length": 1e30}')

@@ -182,7 +182,7 @@ def test_bad_options_are_usage_errors(run):
         assert (result.exit_code, result.stdout) == (2, "")
         assert says in result.stderr
     assert "--whole and --field" in complaint(run("rerank", "a", "docs.txt", "--whole", "--field", "text"))
-    assert "label 0 is blank" in complaint(run("rerank", " ", "docs.txt"))
+    assert "the query is blank" in complaint(run("rerank", " ", "docs.txt"))
 
 
 def test_what_load_says_is_one_line(run, monkeypatch):

@@ -84,6 +84,9 @@ def test_parts(parts: Path) -> None:
     assert type(load(parts / "rerank", device="cpu")) is type(rank)
     assert load(parts / "guard", device="cpu").thresholds["mood:bad"] == 0.7  # type: ignore[attr-defined]
     assert embed.score(["the hub"], ["soil"]).meaning == "probability"
+    # A calibration belongs to one template; the length of a window leaves it in place.
+    assert load(parts / "embed", device="cpu", template="about {}").score(["the hub"], ["soil"]).meaning == "order"
+    assert load(parts / "embed", device="cpu", max_length=48).score(["the hub"], ["soil"]).meaning == "probability"
     assert load(f"{parts}/rank", device="cpu").fingerprint == rank.fingerprint != embed.fingerprint
 
 
@@ -205,6 +208,8 @@ def test_loading_is_quiet_and_touches_nothing(
             [torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()],  # type: ignore[index, union-attr] # noqa: NPY002
         ]
 
+    transformers.utils.logging.set_verbosity_warning()  # as transformers begins
+    transformers.utils.logging.enable_progress_bar()
     before = world()
     capfd.readouterr()
     load(folder, template="{}", device="cpu").score(["a"], ["b"])

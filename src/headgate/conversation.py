@@ -4,20 +4,23 @@ The whole history drowns the question, and the last message alone misses what "a
 about, so a conversation is read as its last few messages, oldest first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+_MEDIA = {"image", "image_url", "input_image", "audio", "input_audio", "video", "file"}
+_NOT_WORDS = {"type", "id", "index", "role", "tool_use_id", "tool_call_id", "cache_control", "mime_type", "media_type"}
 
 Conversation = str | Sequence[Any]
 """A text, or messages: strings, ``{"role": …, "content": …}``, or objects with ``content``."""
 
 
-def last_turns(conversation: Conversation, turns: int) -> str:
+def last_turns(conversation: Conversation, turns: int | None) -> str:
     """The words of the last ``turns`` messages that have any, joined by a newline, oldest first.
 
     Args:
         conversation: A text (returned as it is), or a list of messages. ``content`` may be a
-            string or a list of blocks, of which the text blocks count.
-        turns: How many messages to read, at least 1.
+            string or blocks at any depth; the words of tool calls and tool results count, media don't.
+        turns: How many messages to read, at least 1; None reads them all.
 
     Raises:
         TypeError: Neither text nor a list of messages.
@@ -26,25 +29,39 @@ def last_turns(conversation: Conversation, turns: int) -> str:
         return conversation
     if not isinstance(conversation, Sequence) or isinstance(conversation, bytes):
         raise TypeError(f"got {type(conversation).__name__}; expected a text or a list of messages.")
-    words = [_words(message) for message in conversation]
-    return "\n".join([w for w in words if w.strip()][-turns:])
+    words = [w for w in map(_words, conversation) if w.strip()]
+    return "\n".join(words if turns is None else words[-turns:])
 
 
 def _words(message: Any) -> str:  # noqa: ANN401  messages of any host
     if isinstance(message, str):
         return message
-    content = message.get("content") if isinstance(message, Mapping) else getattr(message, "content", None)
-    if isinstance(content, str):
-        return content
-    if isinstance(content, Sequence) and not isinstance(content, bytes):
-        return "\n".join(_block(block) for block in content)
-    if content is None and ((isinstance(message, Mapping) and "content" in message) or hasattr(message, "content")):
-        return ""  # a message that only calls a tool
-    raise TypeError(f"a message is {type(message).__name__} without content; expected a str or a role and content.")
+    known = (isinstance(message, Mapping) and "content" in message) or hasattr(message, "content")
+    content, calls = _part(message, "content"), _part(message, "tool_calls")
+    if (
+        not known
+        or not (content is None or isinstance(content, str | Sequence | Mapping))
+        or isinstance(content, bytes)
+    ):
+        raise TypeError(f"a message is {type(message).__name__} without content; expected a str or a role and content.")
+    return "\n".join([*_strings(content), *_strings(calls)])
 
 
-def _block(block: Any) -> str:  # noqa: ANN401
-    if isinstance(block, str):
-        return block
-    text = block.get("text") if isinstance(block, Mapping) else getattr(block, "text", None)
-    return text if isinstance(text, str) else ""
+def _part(value: Any, name: str) -> Any:  # noqa: ANN401
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _strings(value: Any) -> Iterator[str]:  # noqa: ANN401
+    """Every string inside, at any depth, but names, ids and media: what is hidden in a block is read too."""
+    if isinstance(value, str):
+        yield value
+        return
+    inner: Iterable[Any] = ()
+    if isinstance(value, Mapping) and value.get("type") not in _MEDIA:
+        inner = [v for key, v in value.items() if key not in _NOT_WORDS]
+    elif isinstance(value, Sequence) and not isinstance(value, bytes):
+        inner = value
+    elif hasattr(value, "text"):  # a block of a host that has classes for them
+        inner = [value.text]
+    for one in inner:
+        yield from _strings(one)

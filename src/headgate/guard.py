@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from headgate.arguments import listed, named, probability
 from headgate.conversation import Conversation, last_turns
-from headgate.scores import Ask, Label, Scorer, Scores, as_label, judge, listed
+from headgate.scores import Ask, Label, Scorer, Scores, as_label, judge
 
 UNREADABLE = "unreadable"
 
@@ -58,14 +59,15 @@ class Guard:
         forbid: Rule name -> label, or :class:`Rule` with its own threshold; or just labels.
         threshold: For the rules that bring none, 0 to 1.
         unreadable: The rule "unreadable" breaks above this share of unknown tokens, 0 to 1.
-        turns: How many last messages of a conversation are read.
+        turns: How many last messages of a conversation are read; None, all of them: an old message or
+            one of several tool results may carry an attack too.
     """
 
     scorer: Scorer
     forbid: Sequence[str] | Mapping[str, str | Label | Rule]
     threshold: float | None = None
     unreadable: float = 0.5
-    turns: int = 2
+    turns: int | None = None
     _rules: dict[str, Rule] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -74,13 +76,11 @@ class Guard:
                 f"forbid is {self.forbid!r}; expected at least one rule: a guard without rules allows all."
             )
         names = list(self.forbid)
-        if len(set(names)) < len(names):
-            raise ValueError(f"rules {names} name one twice; give every rule its own name.")
+        named("rule", names)
         if UNREADABLE in names:
             raise ValueError(f"a rule is called {UNREADABLE!r}, which every guard has already; choose another name.")
-        if not 0 <= self.unreadable <= 1:
-            raise ValueError(f"unreadable is {self.unreadable}; expected a share of tokens, 0 to 1.")
-        if self.turns < 1:
+        probability("unreadable", self.unreadable)
+        if self.turns is not None and self.turns < 1:
             raise ValueError(f"turns is {self.turns}; expected 1 or more.")
         given = dict(self.forbid) if isinstance(self.forbid, Mapping) else {n: n for n in names}
         object.__setattr__(self, "_rules", {name: self._rule(name, what) for name, what in given.items()})
@@ -136,6 +136,5 @@ class Guard:
                     f"chosen on your own data.{known}"
                 )
             what = Rule(what, threshold)
-        if not 0 <= what.threshold <= 1:
-            raise ValueError(f"rule {name!r} has threshold {what.threshold}; expected a probability, 0 to 1.")
+        probability(f"the threshold of rule {name!r}", what.threshold)
         return what

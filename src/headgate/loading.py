@@ -64,6 +64,8 @@ def load(  # noqa: PLR0913  one call, everything by name
     """
     if family is not None and family not in get_args(FamilyName):
         raise ValueError(f"family is {family!r}; expected one of {list(get_args(FamilyName))}.")
+    if not isinstance(where, str | Path) or not str(where).strip():
+        raise TypeError(f"where is {where!r}; expected a folder, a Hub id, or a part of the default such as mini/rank.")
     there = resolve_device(device)
     folder, part = _find(str(where), revision)
     checkpoint = Checkpoint(
@@ -118,8 +120,10 @@ def _settings(folder: Path, part: str | None) -> Json:
     """scorer.json, with the part's own keys over the shared ones."""
     path = folder / "scorer.json"
     settings = read_json(path) if path.is_file() else {}
-    parts = settings.pop("parts", {})
-    part = settings.pop("defaults", {}).get(part, part)  # "route" is the part that routes best
+    parts, defaults = settings.pop("parts", {}), settings.pop("defaults", {})
+    if not isinstance(parts, dict) or not isinstance(defaults, dict) or not all(map(_is_dict, parts.values())):
+        raise CheckpointError(f"{path} has parts or defaults that are no JSON objects; expected part name -> settings.")
+    part = defaults.get(part, part)  # "rerank" is the part that reranks best
     if part is None and parts:
         raise CheckpointError(
             f"{folder.name} holds the parts {sorted(parts)}; say which: load({folder.name + '/' + min(parts)!r})."
@@ -127,6 +131,10 @@ def _settings(folder: Path, part: str | None) -> Json:
     if part is not None and part not in parts:
         raise CheckpointError(f"{folder.name} has no part {part!r}; it holds {sorted(parts)}.")
     return {**settings, **(parts[part] if part is not None else {})}
+
+
+def _is_dict(value: object) -> bool:
+    return isinstance(value, dict)
 
 
 def _classes(classes: Classes | None) -> tuple[str, ...] | dict[str, tuple[str, ...]] | None:

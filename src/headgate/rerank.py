@@ -7,9 +7,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.arguments import listed, probability
 from headgate.conversation import Conversation, last_turns
 from headgate.errors import NotCalibratedError
-from headgate.scores import Ask, Label, Scorer, Scores, judge, listed, logistic
+from headgate.scores import Ask, Label, Scorer, Scores, judge, logistic
 
 Array = NDArray[np.float64]
 
@@ -72,7 +73,8 @@ class Reranker:
         if self.long_query not in ("error", "windows"):
             raise ValueError(f'long_query is {self.long_query!r}; expected "error" or "windows".')
         _range("top_k", self.top_k, _count(self.top_k), "a whole number, 1 or more")
-        _range("min_probability", self.min_probability, _inside(self.min_probability, 0, 1), "0 to 1")
+        if self.min_probability is not None:
+            probability("min_probability", self.min_probability)
         _range("top_p", self.top_p, _inside(self.top_p, 1e-12, 1), "above 0, at most 1")
         _range("max_gap", self.max_gap, _inside(self.max_gap, 0, np.inf), "0 or more log-odds")
         _range("prior_weight", self.prior_weight, _inside(self.prior_weight, 0, np.finfo(float).max), "0 or more")
@@ -110,6 +112,8 @@ class Reranker:
         documents = listed("documents", documents)
         texts = documents if self.text is None else [self.text(d) for d in documents]
         label = last_turns(query, self.turns) if self.label is None else self.label
+        if isinstance(label, str) and not label.strip():
+            raise ValueError("the query is blank; expected words to rank the documents by.")
         if self.long_query == "windows" and isinstance(label, str):
             split = getattr(self.scorer, "split_label", None)
             if split is None:
@@ -166,9 +170,12 @@ def _hit(scores: Scores, z: Array, i: int, prior: Sequence[float] | None) -> Hit
 
 
 def _prior(prior: Sequence[float], n: int) -> Array:
-    values = np.asarray(prior, dtype=np.float64)
-    if values.shape != (n,) or not np.isfinite(values).all():
-        raise ValueError(f"prior has shape {values.shape}; expected {n} finite first-stage scores, one a document.")
+    values = np.asarray(listed("prior", prior), dtype=np.float64)
+    if values.shape != (n,):
+        raise ValueError(f"prior has shape {values.shape}; expected {n} first-stage scores, one a document.")
+    if not np.isfinite(values).all():
+        at = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise ValueError(f"prior {at} is {values[at]}; expected finite first-stage scores.")
     return values
 
 
@@ -187,9 +194,10 @@ def _inside(value: float | None, low: float, high: float) -> bool:
 
 
 def _count(value: int | None) -> bool:
-    return value is None or (isinstance(value, int | np.integer) and value >= 1)
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return value is None or (whole and value >= 1)
 
 
 def _range(name: str, value: float | None, ok: bool, expected: str) -> None:
     if not ok:
-        raise ValueError(f"{name} is {value}; expected {expected}.")
+        raise ValueError(f"{name} is {value!r}; expected {expected}.")

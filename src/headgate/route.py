@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from headgate.arguments import listed, named, probability
 from headgate.conversation import Conversation, last_turns
-from headgate.scores import Ask, Floats, Label, Scorer, Scores, judge, listed
+from headgate.scores import Ask, Floats, Label, Scorer, Scores, as_label, judge
 
 Routes = Sequence[str] | Mapping[str, str | Label]
 
@@ -64,14 +65,20 @@ class Router:
     def __post_init__(self) -> None:
         if isinstance(self.routes, str) or not self.routes:
             raise ValueError(f"routes is {self.routes!r}; expected names, or names with descriptions.")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold is {self.threshold}; expected a probability, 0 to 1.")
+        if self.threshold is not None:
+            probability("threshold", self.threshold)
         if self.turns < 1:
             raise ValueError(f"turns is {self.turns}; expected 1 or more.")
         names = list(self.routes)
-        if len(set(names)) < len(names):
-            raise ValueError(f"routes {names} name one twice; give every route its own name.")
+        named("route", names)
         labels = dict(self.routes) if isinstance(self.routes, Mapping) else {n: n for n in names}
+        said: dict[Label, str] = {}
+        for name, label in labels.items():
+            twin = said.setdefault(as_label(label), name)
+            if twin != name:
+                raise ValueError(
+                    f"routes {twin!r} and {name!r} have the same description; no text could tell them apart."
+                )
         object.__setattr__(self, "_labels", labels)
 
     def __call__(self, text: Conversation) -> Decision:

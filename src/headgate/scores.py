@@ -4,13 +4,14 @@ A :class:`Scorer` answers with log-odds; :func:`judge` is the trust boundary thr
 task calls one. What has passed it has the right shape, is finite, and says what was read.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeVar, get_args, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from headgate.arguments import listed
 from headgate.errors import NotCalibratedError, ScorerError
 
 EMPTY_LOG_ODDS = np.float32(-1e4)
@@ -18,7 +19,6 @@ EMPTY_LOG_ODDS = np.float32(-1e4)
 
 Meaning = Literal["probability", "order"]
 Floats = NDArray[np.float32]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -218,15 +218,6 @@ def class_log_odds(logits: ArrayLike, index: int) -> Floats:
     top = others.max(axis=-1, keepdims=True)
     rest = top[..., 0] + np.log(np.exp(others - top).sum(axis=-1))
     return np.asarray(z[..., index] - rest, dtype=np.float32)
-
-
-def listed(name: str, values: Iterable[T]) -> list[T]:
-    """``values`` as a new list; TypeError for a ``str``, whose characters would be scored, and for None."""
-    if isinstance(values, str):
-        raise TypeError(f"{name} is a str; expected a list: pass [{values[:20]!r}].")
-    if not isinstance(values, Iterable):
-        raise TypeError(f"{name} is {type(values).__name__}; expected a list.")
-    return list(values)
 
 
 def _texts(texts: Sequence[str]) -> list[str]:

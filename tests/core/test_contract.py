@@ -1,10 +1,22 @@
 """check_scorer lets good scorers through, and every one of its checks can fail."""
 
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass
 
 import pytest
 
-from headgate import Ask, Label, LabelError, ScorerError, Scores, UnknownLabelError
+from headgate import (
+    Ask,
+    Calibration,
+    Guard,
+    Label,
+    LabelError,
+    Reranker,
+    Router,
+    Rule,
+    ScorerError,
+    Scores,
+    UnknownLabelError,
+)
 from headgate.testing import TEXTS, ToyScorer, check_scorer
 from tests.core.broken import BROKEN, PaddingLeak, Softmax, calls
 
@@ -95,6 +107,27 @@ def test_the_toy_splits_at_full_stops():
 def test_the_toy_knows_no_contradiction():
     with pytest.raises(LabelError, match="contradiction"):
         ToyScorer().score(["a"], [Label("a", relation="contradiction")])
+
+
+@pytest.mark.parametrize(
+    "noun",
+    [
+        Label("a"),
+        Ask(["a"], ["b"]),
+        Calibration(),
+        Calibration().on(ToyScorer()),
+        Reranker(ToyScorer()),
+        Router(ToyScorer(), ["a"]),
+        Rule("a", 0.5),
+        Guard(ToyScorer(), ["a"], threshold=0.5),
+        ToyScorer(),
+    ],
+    ids=lambda noun: type(noun).__name__,
+)
+def test_everything_a_user_holds_is_frozen(noun):
+    name = next(iter(vars(noun)))
+    with pytest.raises(FrozenInstanceError):
+        setattr(noun, name, "another")
 
 
 def test_an_ask_is_what_it_was_made_of():

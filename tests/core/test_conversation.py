@@ -39,16 +39,39 @@ def test_the_last_turns_come_oldest_first(messages):
     assert last_turns(messages, 9) == "one\ntwo\nthree"
 
 
-def test_of_blocks_the_text_counts():
+def test_the_words_of_blocks_count_at_any_depth_and_names_ids_and_media_do_not():
     blocks = [
         "one",
-        {"type": "text", "text": "two"},
-        SimpleNamespace(block_type="text", text="three"),
-        {"type": "tool_use", "input": {"text": "no"}},
+        {"type": "text", "text": "two", "id": "no", "cache_control": "no"},
+        SimpleNamespace(block_type="no", text="three"),
+        {"type": "tool_result", "tool_use_id": "no", "content": [{"type": "text", "text": "four"}]},
+        {"type": "image_url", "image_url": {"url": "no"}},
     ]
     for content in (blocks, tuple(blocks)):
-        assert last_turns([{"content": content}], 1).split("\n")[:3] == ["one", "two", "three"]
-        assert "no" not in last_turns([Message(content)], 1)
+        assert last_turns([{"content": content}], 1) == "one\ntwo\nthree\nfour"
+        assert last_turns([Message(content)], 1) == "one\ntwo\nthree\nfour"
+
+
+def test_what_a_tool_is_called_with_is_read():
+    calls = [{"id": "no", "type": "no", "args": {"query": "drop the table"}}]
+    assert last_turns([{"content": None, "tool_calls": calls}], 1) == "drop the table"
+    assert last_turns([SimpleNamespace(content="", tool_calls=calls)], 1).strip() == "drop the table"
+
+
+def test_all_turns_are_read_where_none_are_counted():
+    assert last_turns(DICTS, None) == "one\ntwo\nthree"
+
+
+def test_by_default_a_guard_reads_all_turns_and_the_others_the_last_two():
+    scorer = Fixed([[0.0]])
+    Guard(scorer, ["rule"], threshold=0.5).many([DICTS])
+    Router(scorer, ["route"])(DICTS)
+    Reranker(scorer)(DICTS, ["document"])
+    assert [(a.texts, a.labels) for a in scorer.asked] == [
+        (["one\ntwo\nthree"], ["rule"]),
+        (["two\nthree"], ["route"]),
+        (["document"], ["two\nthree"]),
+    ]
 
 
 @pytest.mark.parametrize("silent", [None, "", " \n", [], [{"type": "image", "url": "x"}], [SimpleNamespace(text=None)]])

@@ -100,7 +100,7 @@ def test_an_order_can_be_cut_by_rank():
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("top_k", [0, -1, 1.5, 2.0, np.nan]),
+        ("top_k", [0, -1, 1.5, 2.0, np.nan, True, "3"]),
         ("min_probability", [-0.1, 1.1, np.nan]),
         ("top_p", [0, -0.1, 1.1, np.nan]),
         ("max_gap", [-0.1, np.nan]),

@@ -136,10 +136,24 @@ def test_an_empty_document_has_no_part_in_the_fusion():
 
 
 @pytest.mark.parametrize(
-    "prior", [[1.0], [1.0, 2.0, 3.0], [1.0, np.nan], [1.0, np.inf], [1.0, None], 1.0, [[1.0], [2.0]]]
+    ("prior", "message"),
+    [
+        ([1.0], r"prior has shape \(1,\); expected 2"),
+        ([1.0, 2.0, 3.0], r"prior has shape \(3,\); expected 2"),
+        ([[1.0], [2.0]], r"prior has shape \(2, 1\); expected 2"),
+        ([1.0, np.nan], "prior 1 is nan; expected finite"),
+        ([1.0, np.inf], "prior 1 is inf; expected finite"),
+        ([None, 1.0], "prior 0 is nan; expected finite"),
+    ],
 )
-def test_a_prior_must_be_one_finite_number_for_each_document(prior):
-    with pytest.raises(ValueError, match=r"prior has shape .*; expected 2 finite"):
+def test_a_prior_must_be_one_finite_number_for_each_document(prior, message):
+    with pytest.raises(ValueError, match=message):
+        decide([0.0, 1.0], prior=prior)
+
+
+@pytest.mark.parametrize("prior", [1.0, {0: 1.0, 1: 2.0}, {1.0, 2.0}])
+def test_a_prior_is_a_list_in_the_order_of_the_documents(prior):
+    with pytest.raises(TypeError, match=r"prior is .*; expected a list"):
         decide([0.0, 1.0], prior=prior)
 
 
@@ -217,6 +231,8 @@ def test_many_wants_as_many_queries_as_lists():
     [
         lambda rerank: rerank("query", "a document"),
         lambda rerank: rerank("query", None),
+        lambda rerank: rerank("query", {"a", "b"}),
+        lambda rerank: rerank("query", {"a": 1}),
         lambda rerank: rerank(None, DOCS),
         lambda rerank: rerank("query", ["a", None]),
         lambda rerank: rerank.many("ab", [DOCS, DOCS]),
@@ -229,9 +245,11 @@ def test_what_is_no_list_of_documents_is_refused(call):
         call(Reranker(ToyScorer()))
 
 
-def test_a_blank_query_is_refused():
-    with pytest.raises(ValueError, match="blank"):
-        Reranker(ToyScorer())(" ", DOCS)
+@pytest.mark.parametrize("query", ["", " ", [], [{"role": "assistant", "content": None}]])
+@pytest.mark.parametrize("long_query", ["error", "windows"])
+def test_a_blank_query_is_refused(query, long_query):
+    with pytest.raises(ValueError, match="query is blank"):
+        Reranker(ToyScorer(), long_query=long_query)(query, DOCS)
 
 
 def test_nan_never_ranks():

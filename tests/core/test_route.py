@@ -155,6 +155,8 @@ def test_the_scorer_judges_names_descriptions_or_hypotheses(routes, labels):
         (None, "expected names"),
         ("refunds", "expected names"),
         (["a", "b", "a"], "name one twice"),
+        (["a", " "], "a route is called ' '"),
+        ([7], "a route is called 7"),
     ],
 )
 def test_routes_must_be_names_each_once(routes, message):
@@ -163,8 +165,9 @@ def test_routes_must_be_names_each_once(routes, message):
 
 
 def test_two_routes_of_one_description_are_refused():
-    with pytest.raises(ValueError, match="'the same' came twice"):
-        Router(ToyScorer(), {"a": "the same", "b": "the same"})("text")
+    for twin in ("the same", Label("the same")):
+        with pytest.raises(ValueError, match="'a' and 'b' have the same description"):
+            Router(ToyScorer(), {"a": "the same", "b": twin})
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, np.nan])

@@ -102,6 +102,9 @@ def test_three_classes_by_name(names: tuple[str, ...]) -> None:
         at = next(i for i, n in enumerate(names) if n.lower().startswith(start))
         expected = class_log_odds([1.0, -2.0, 4.0], at)
         assert log_odds(names, Label("w1", relation=relation)) == pytest.approx(expected)  # type: ignore[arg-type]
+    both = [Label("w1"), Label("w1", relation="contradiction")]
+    together = scorer({"needle": [1.0, -2.0, 4.0]}, names)[0].score(["needle"], both).log_odds[0]
+    assert together.tolist() == [log_odds(names, label) for label in both]
 
 
 @pytest.mark.parametrize(
@@ -215,14 +218,15 @@ def renamed(saved: Path, folder: Path, **config: object) -> Path:
 
 def test_the_callers_classes_come_first(saved: Path, tmp_path: Path) -> None:
     """Given in another order, they give what a folder with that order would."""
-    named = load(saved, template="{}", device="cpu").score(tiny.TEXTS[:2], tiny.LABELS).log_odds
+    own = load(saved, template="{}", device="cpu")
+    named = own.score(tiny.TEXTS[:2], tiny.LABELS).log_odds
     numbered = renamed(saved, tmp_path, id2label={"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"})
     given = load(numbered, template="{}", classes=["entailment", "neutral", "contradiction"], device="cpu")
     np.testing.assert_allclose(given.score(tiny.TEXTS[:2], tiny.LABELS).log_odds, named, atol=1e-6)
     other = load(saved, template="{}", classes=["neutral", "entailment", "contradiction"], device="cpu")
     swapped = other.score(tiny.TEXTS[:2], tiny.LABELS).log_odds
     assert np.abs(swapped - named).max() > 0.1
-    assert other.fingerprint != given.fingerprint
+    assert other.fingerprint != own.fingerprint
 
 
 @pytest.mark.parametrize("names", [{"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}, {"0": "a", "1": "b", "2": "c"}])

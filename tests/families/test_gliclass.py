@@ -139,6 +139,12 @@ def test_labels_that_do_not_fit_are_split_in_order_and_never_cut() -> None:
         np.testing.assert_array_equal(alone.log_odds[0], scores.log_odds[0, k : k + 10])
 
 
+def test_many_labels_leave_a_quarter_to_the_text_and_are_dealt_evenly() -> None:
+    s, judge = scorer()
+    s.score(["w1"], [f"w{i}" for i in range(24)])
+    assert [row.count("<<LABEL>>") for row in judge.rows] == [8, 8, 8]  # two prompts would leave it 5 tokens of 32
+
+
 def test_a_config_that_counts_labels_is_heeded() -> None:
     for alloc, expected in ((3, [3, 2]), ("fixed", [2, 2, 1]), ("dynamic", [5])):
         s, judge = scorer(max_labels_alloc=alloc, max_num_classes=2)

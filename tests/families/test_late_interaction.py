@@ -142,6 +142,7 @@ def test_a_text_without_tokens_matches_nothing() -> None:
 
     late = LateInteraction(tiny.core(forward, tok), Weights(2.0, 0.0))
     scores = late.score(["\x00\x01", "", "soil moisture"], ["the hub"])
+    assert scores.log_odds[0, 0] == -2  # the least that a MaxSim can be
     assert scores.log_odds[:, 0].argsort().tolist() == [1, 0, 2]
     assert scores.unknown.tolist() == [1, 0, 0]
 

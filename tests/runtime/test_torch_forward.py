@@ -46,6 +46,7 @@ def test_a_batch_is_padded_and_masked() -> None:
     assert batch.mask.sum(1).tolist() == [5, 3, 2]
     assert set(batch.ids[~batch.mask].tolist()) == {7}
     assert set(batch.types[~batch.mask].tolist()) == {0}
+    assert batch.types[0].tolist() == [0, 0, 0, 0, 1]  # the longest first
     assert [f.tolist() for f in found] == [[float(r.ids.sum())] for r in given]
     assert {f.dtype for f in found} == {np.dtype(np.float32)}
 

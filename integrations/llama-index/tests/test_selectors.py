@@ -51,7 +51,7 @@ def test_none_of_these(multi) -> None:
 def test_bad_choices_raise() -> None:
     with pytest.raises(ValueError, match="default_index is 3; expected below 3"):
         toy(default_index=3).select(CHOICES, "revenue")
-    with pytest.raises(ValueError, match="came twice"):
+    with pytest.raises(ValueError, match="same description"):
         toy().select(["same", "same"], "revenue")
     with pytest.raises(ValueError, match="blank"):
         toy().select([ToolMetadata(""), "same"], "revenue")

@@ -3,7 +3,6 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
@@ -128,7 +127,8 @@ class Family(ABC):
 
         Worth it where the same texts come again: late interaction keeps a document's token states.
         """
-        twin = copy(self)
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
         twin._core = replace(self._core, forward=CachedForward(self._core.forward, megabytes << 20))
         return twin
 
@@ -145,6 +145,12 @@ class Family(ABC):
         close = getattr(self._core.forward, "close", None)
         if close is not None:
             close()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # it never changes, and holds a model
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a scorer holds a model and can't be pickled; call load(…) in the other process.")
 
     def __repr__(self) -> str:
         c = self._core
@@ -172,7 +178,7 @@ class Family(ABC):
             raise LabelTooLongError(
                 f"label {label[:60]!r}… takes {taken} tokens of {self._core.max_length}; expected at most "
                 f"{self._core.max_length * (LEAST_ROOM - 1) // LEAST_ROOM}, so that a text fits beside it. "
-                'Shorten it, or rank with Reranker(…, long_query="windows").'
+                'Shorten it; a reranker may split a long query: long_query="windows".'
             )
         return room
 
@@ -203,8 +209,8 @@ def core(checkpoint: Checkpoint, forward: Forward, *, template: str | None = Non
             'template="This text is about {}.") or "This example is {}.", as its model card says.'
         )
     numbers = checkpoint.settings.get("calibration")
-    # A calibration belongs to one template and one window length; with others it would mean nothing.
-    own = checkpoint.template in (None, checkpoint.settings.get("template")) and checkpoint.max_length is None
+    # A calibration belongs to one template; with another it would mean nothing.
+    own = checkpoint.template in (None, checkpoint.settings.get("template"))
     return Core(
         tokenizer=checkpoint.tokenizer,
         forward=forward,

@@ -241,7 +241,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
             raise CheckpointError(f"{path} is damaged ({e}); download the model again.") from e
         except Exception as e:  # torch.load raises many kinds for damaged files and for pickled code
             raise CheckpointError(
-                f"{path} is damaged or holds more than tensors ({e}); headgate runs no code from a "
+                f"{path} is damaged or holds more than tensors; headgate runs no code from a "
                 "checkpoint. Use a safetensors file of this model."
             ) from e
     return tensors

@@ -20,6 +20,8 @@ from tokenizers import Tokenizer as RustTokenizer
 from headgate.errors import CheckpointError
 from headgate.runtime.batching import Ids, Row
 
+_JOINERS = "\u200d\ufe0f"  # they hold emoji together
+
 log = logging.getLogger(__name__)
 
 
@@ -31,7 +33,8 @@ class Encoded:
         ids: (tokens,) int32.
         offsets: (tokens, 2) int32, the characters [start, end) of each token.
         length: Characters of the text.
-        unknown: Share of the text that the tokenizer could not read, 0 to 1.
+        unknown: Share of the text that the tokenizer could not read, 0 to 1: unknown tokens, and characters
+            that it dropped.
     """
 
     ids: Ids
@@ -113,9 +116,19 @@ class Tokenizer:
     def _encoded(self, text: str, e: Encoding) -> Encoded:
         ids = np.array(e.ids, dtype=np.int32)
         offsets = np.array(e.offsets, dtype=np.int32).reshape(-1, 2)
-        # Words that come out as nothing at all were not read either.
-        unknown = float((ids == self._unknown).mean()) if len(ids) else float(bool(text.strip()))
+        # A character that no token stands for was not read either: that is how invisible text is smuggled.
+        lost = _lost(text, offsets)
+        unknown = (int((ids == self._unknown).sum()) + lost) / max(1, len(ids) + lost)
         return Encoded(ids, offsets, len(text), unknown)
+
+
+def _lost(text: str, offsets: Ids) -> int:
+    """How many characters, white space and joiners aside, belong to no token."""
+    edges = np.zeros(len(text) + 1, dtype=np.int32)
+    np.add.at(edges, offsets[:, 0], 1)
+    np.add.at(edges, offsets[:, 1], -1)
+    bare = np.flatnonzero(np.cumsum(edges)[:-1] == 0)
+    return sum(not text[i].isspace() and text[i] not in _JOINERS for i in bare.tolist())
 
 
 def _speakable(text: str) -> str:

@@ -108,7 +108,7 @@ class HeadgateGuard(Rules, Judge):
     Args:
         model, family, revision, device, dtype, template, classes, max_length, forbid, threshold,
             unreadable: As in :class:`HeadgateDocumentGuard`.
-        turns: How many last messages of a conversation are read.
+        turns: How many last messages of a conversation are read; None, all of them.
         input_key: The entry of a mapping that is judged; the whole mapping is passed on.
         on_block: "raise" raises GuardBlockedError. "refuse" puts ``refusal`` in the place of what was
             judged and is for answers: a step after it would take the refusal for its input. It
@@ -123,7 +123,7 @@ class HeadgateGuard(Rules, Judge):
     model_config = STRICT
     _beside: ClassVar[frozenset[str]] = frozenset({"input_key", "on_block", "refusal"})
 
-    turns: int = 2
+    turns: int | None = None
     on_block: Literal["raise", "refuse"] = "raise"
     refusal: str = "I can't help with that."
 

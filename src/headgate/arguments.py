@@ -1,0 +1,33 @@
+"""Checks of what callers pass, with errors that say what came and what was expected."""
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+def listed(name: str, values: Iterable[T]) -> list[T]:
+    """``values`` as a new list; TypeError for a ``str``, whose characters would be scored, and for None."""
+    if isinstance(values, str):
+        raise TypeError(f"{name} is a str; expected a list: pass [{values[:20]!r}].")
+    if not isinstance(values, Iterable) or isinstance(values, Mapping | Set):
+        raise TypeError(f"{name} is {type(values).__name__}; expected a list, whose order is kept.")
+    return list(values)
+
+
+def named(what: str, names: Sequence[str]) -> None:
+    """Raise ValueError unless every one is a string that says something, each once."""
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"a {what} is called {name!r}; expected a name.")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{what}s {list(names)} name one twice; give every {what} its own name.")
+
+
+def probability(name: str, value: float) -> float:
+    """``value`` if it is a number from 0 to 1, or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value!r}; expected a probability, 0 to 1.")
+    return float(value)
