@@ -134,6 +134,15 @@ class NoWindows(ToyScorer):
         return replace(found, windows=np.zeros_like(found.windows))
 
 
+class Wanders(ToyScorer):
+    """Finds its number somewhere else each time."""
+
+    def score(self, texts, labels):
+        calls.append(1)
+        found = super().score(texts, labels)
+        return replace(found, spans=found.spans // len(calls))
+
+
 class Moody(ToyScorer):
     """Its second answer means something else."""
 
@@ -226,6 +235,7 @@ BROKEN = [
     (SpansOutside(), "span inside the text"),
     (SpansLeak(), "alone and in a batch have other spans"),
     (NoWindows(), "at least one window"),
+    (Wanders(), "two equal calls differ: spans"),
     (Moody(), "two equal calls differ"),
     (Reads(), "two equal calls differ: windows"),
     (ChangesTexts(), "changed the lists"),

@@ -85,6 +85,11 @@ def test_fit_leaves_empty_texts_out():
     assert Calibration.fit(found, [*y[:, None], [False]]) == Calibration.fit(z, y)
 
 
+def test_truths_may_be_0_and_1():
+    z, y, _ = sample(100)
+    assert Calibration.fit(z, y.astype(int)) == Calibration.fit(z.tolist(), y.tolist())
+
+
 def test_fit_keeps_what_it_was_fitted_on():
     fitted = Calibration.fit([-1, 1, 0], [False, True, True], scorer="toy", labels=["a", "b"])
     assert (fitted.scorer, fitted.labels) == ("toy", ("a", "b"))
@@ -102,6 +107,7 @@ def test_fit_keeps_what_it_was_fitted_on():
         ([0, np.inf], [True, False], None, "NaN or infinity"),
         ([0, 1], [True, False], [1, 0], "no window"),
         ([0, 1, 2, 3], [True, True, False, False], None, "rank false above true"),
+        ([0, 0, 0, 0], [True, True, False, False], None, "rank false above true"),
     ],
 )
 def test_fit_refuses(z, y, windows, message):

@@ -82,6 +82,7 @@ def test_texts_labels_and_tolerance_are_yours_to_choose():
         check_scorer(PaddingLeak())
     check_scorer(PaddingLeak(), texts=["one", "other"])
     check_scorer(PaddingLeak(), atol=0.1)
+    check_scorer(ToyScorer(), atol=0)
     check_scorer(Softmax(), labels=["one label"])
 
 

@@ -44,6 +44,13 @@ def test_min_probability_keeps_from_there_up(rows, with_prior, least):
     assert rank(rows, with_prior=with_prior, min_probability=least) == [h for h in full if h.probability >= least]
 
 
+def test_min_probability_keeps_what_is_exactly_there_and_drops_empty_documents():
+    docs = ["red", "", "red wine"]
+    assert [h.index for h in Reranker(ToyScorer(), min_probability=0.5)("red tea", docs)] == [0, 2]
+    assert [h.index for h in Reranker(ToyScorer(), min_probability=0.501)("red tea", docs)] == []
+    assert [h.index for h in Reranker(ToyScorer(), min_probability=1e-9)("green", docs)] == [0, 2]
+
+
 @given(lists, st.booleans(), gap)
 def test_max_gap_drops_what_is_that_far_below_the_best(rows, with_prior, gap):
     full = rank(rows, with_prior=with_prior)

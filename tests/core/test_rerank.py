@@ -123,6 +123,12 @@ def test_equal_log_odds_leave_the_order_to_the_prior(prior):
     assert indices(decide([1.0] * len(prior), prior=prior)) == sorted(range(len(prior)), key=lambda i: (-prior[i], i))
 
 
+def test_by_default_one_deviation_of_the_prior_is_worth_one_of_the_model():
+    z, prior = [0.0, 1.0, 3.0], [4.0, 2.0, 0.0]
+    assert indices(decide(z, prior=prior)) == indices(decide(z, prior=prior, prior_weight=1)) == [0, 2, 1]
+    assert indices(decide(z, prior=prior, prior_weight=0.9)) == [2, 0, 1]
+
+
 def test_the_scale_of_the_prior_does_not_matter():
     z, prior = [0.0, 1.0, 2.0], [0.9, 0.2, 0.1]
     assert indices(decide(z, prior=prior)) == indices(decide(z, prior=[1000 * p - 7 for p in prior]))
