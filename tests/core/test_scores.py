@@ -56,7 +56,7 @@ def test_the_callers_arrays_stay_writable():
 
 def test_scores_of_says_each_text_was_read_whole_in_one_window():
     found = Scores.of([[1, 2], [3, 4], [5, 6]], ["ab", "", " \n"])
-    assert found.log_odds.dtype == np.float32
+    assert [getattr(found, part).dtype.str[1:] for part in PARTS] == ["f4", "i4", "i4", "i4", "f4", "b1"]
     assert found.spans.tolist() == [[[0, 2]] * 2, [[0, 0]] * 2, [[0, 2]] * 2]
     assert (found.windows == 1).all()
     assert found.empty.tolist() == [False, True, True]
@@ -85,6 +85,13 @@ def test_class_log_odds_keep_the_far_tails(z, data):
     i = data.draw(st.integers(0, len(z) - 1))
     # float32 log-odds of 160 are exact to 1e-5: so is the probability, of which 1e-70 is left.
     np.testing.assert_allclose(np.log(logistic(class_log_odds(z, i))), log_softmax(z)[i], atol=2e-5)
+
+
+def test_class_log_odds_of_half_precision_are_computed_in_more():
+    half = np.array([8, 0.1, 0.2, 7.9], np.float16)
+    found = class_log_odds(half, 0)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, class_log_odds(half.astype(np.float64), 0), rtol=1e-7)
 
 
 def test_class_log_odds_neither_overflow_nor_saturate():
@@ -117,6 +124,11 @@ def test_judge_refuses_the_wrong_shape_of_each_part(part):
     for wrong in (right[:1], np.concatenate([right, right]), right[..., None], right.ravel()[:0]):
         with pytest.raises(ScorerError, match=rf"Says returned {part} of shape"):
             judge(Says(good(**{part: wrong})), [ASK])
+
+
+def test_judge_refuses_one_row_made_into_scores():
+    with pytest.raises(ScorerError, match=r"log_odds of shape \(2,\)"):
+        judge(Says(Scores.of([0.0, 1.0], TEXTS)), [ASK])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -215,14 +227,20 @@ def test_bad_input_is_refused_before_anything_is_scored():
     assert scorer.asked == []
 
 
+@pytest.mark.parametrize("claim", [[True, False], [False, False], [False, True], [True, True]])
 @pytest.mark.parametrize("blank", ["", " ", "\n\t ", "\u3000\u00a0"])
-def test_empty_texts_get_the_least_log_odds_and_a_flag_whatever_the_scorer_says(blank):
+def test_empty_texts_get_the_least_log_odds_and_a_flag_whatever_the_scorer_says(blank, claim):
     texts = ["word", blank]
-    claims = scores([[-5.0], [5.0]], texts, empty=[True, False])
+    claims = scores([[-5.0], [5.0]], texts, empty=claim)
     (found,) = judge(Says(claims), [Ask(texts, ["a"])])
     assert found.log_odds.tolist() == [[-5.0], [EMPTY_LOG_ODDS]]
     assert found.log_odds.dtype == np.float32
     assert found.empty.tolist() == [False, True]
+
+
+def test_a_text_that_the_scorer_calls_empty_and_is_not_keeps_its_score():
+    (found,) = judge(Says(scores([[1.0]], ["word"], empty=[True])), [Ask(["word"], ["a"])])
+    assert (found.log_odds.tolist(), found.empty.tolist()) == ([[1.0]], [False])
 
 
 def test_no_texts_give_no_rows_and_the_scorer_is_not_asked():

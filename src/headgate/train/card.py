@@ -101,8 +101,9 @@ def _measured(figures: Json) -> str:
     sections = [
         "## Figures",
         "",
-        "On test data that neither the training nor any choice has seen, but for the routing table, which is the dev",
-        "data that the choice was made on. Ours and what stands beside it come from the same run, in bf16 on a CPU.",
+        "On test data that no training has seen; the routing table is on the dev data that its choice was made on, and",
+        "the guard heads were fitted anew once after a first look at the guard table. In each table, ours and what",
+        "stands beside it come from one run, in bf16 on a CPU; routing and guards were measured again later.",
         f"The training took {figures['steps']:,} steps on two busy cores. The commands:",
         "",
         "    python -m headgate.train.mini --data DATA --out RUN --minutes 57",
