@@ -56,33 +56,45 @@ BODIES = ("bert", "roberta", "xlm-roberta", "deberta-v2", "modernbert", "bart")
 
 
 def tokenizer(body: str) -> Tokenizer:
-    """A trained toy tokenizer of the kind that this body is published with."""
+    """A toy tokenizer of the kind that this body is published with, the same in every run."""
     if body in ("bert", "distilbert"):
+        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
         tok = Tokenizer(models.WordPiece(unk_token="[UNK]"))
         tok.normalizer = normalizers.BertNormalizer(lowercase=True)
         tok.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-        trainer: Any = trainers.WordPieceTrainer(vocab_size=300, special_tokens=special)
+        vocab = {piece: i for i, piece in enumerate([*special, *_pieces(tok, "##")])}
+        tok.model = models.WordPiece(vocab, unk_token="[UNK]")
     elif body in ("xlm-roberta", "deberta-v2"):
-        tok = Tokenizer(models.Unigram())
-        tok.normalizer = normalizers.NFKC()
-        tok.pre_tokenizer = pre_tokenizers.Metaspace()
         special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
         if body == "xlm-roberta":
             special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-        trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=special, unk_token=special[3])
+        tok = Tokenizer(models.Unigram())
+        tok.normalizer = normalizers.NFKC()
+        tok.pre_tokenizer = pre_tokenizers.Metaspace()
+        scored = [(piece, -2.0 - len(piece) / 2 - i / 1000) for i, piece in enumerate(_pieces(tok, ""))]
+        tok.model = models.Unigram([*((s, 0.0) for s in special), *scored], unk_id=3)
     else:
-        tok = Tokenizer(models.BPE())
-        tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tok.decoder = decoders.ByteLevel()
         special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
         if body == "modernbert":
             special = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
+        tok = Tokenizer(models.BPE())
+        tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tok.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet)
-    tok.train_from_iterator(CORPUS, trainer)
+        tok.train_from_iterator(CORPUS, trainer)
+    tok.add_special_tokens(special)
     tok.post_processor = _template(tok, body)
     return tok
+
+
+def _pieces(tok: Tokenizer, inside: str) -> list[str]:
+    """Characters, and words in two parts: the trainers of these kinds break ties anew in every process."""
+    texts = [tok.normalizer.normalize_str(text) for text in CORPUS]
+    words = {word for text in texts for word, _ in tok.pre_tokenizer.pre_tokenize_str(text)}
+    letters = {letter for word in words for letter in word}
+    parts = {w[:4] for w in words} | {inside + w[4:] for w in words if w[4:]}
+    return sorted(letters | {inside + letter for letter in letters} | parts)
 
 
 def _template(tok: Tokenizer, body: str) -> Any:
