@@ -87,8 +87,8 @@ def agree(folder: Path, body: str, **settings: Any) -> float:
     """The largest difference of logits at three token budgets."""
     model = published(folder, body, **settings)
     expected = [reference(model, folder, ask) for ask in ASKS]
-    assert np.median(np.ptp(expected[0], axis=0)) > 0.01, "the reference must tell the texts apart"
-    assert np.median(np.ptp(expected[0], axis=1)) > 0.01, "the reference must tell the labels apart"
+    assert np.median(np.ptp(expected[0], axis=0)) > 0.005, "the reference must tell the texts apart"
+    assert np.median(np.ptp(expected[0], axis=1)) > 0.005, "the reference must tell the labels apart"
     scorer = load(folder, device="cpu")
     worst = 0.0
     for budget in (1, 150, 100_000):  # rows alone, a few together, all together
