@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from headgate import Calibration, MissingExtraError
-from headgate.train import measure
+from headgate.train.mini import measure
 
 
 def test_ndcg_equals_ir_measures() -> None:

@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel
 
-from headgate.train import examples, measure
-from headgate.train.card import card
-from headgate.train.data import DataError, normal
-from headgate.train.export import ALARMS, export, load_checkpoint
-from headgate.train.labels import say, spoken
-from headgate.train.mini import Settings, prepare, schedule
-from headgate.train.model import relevance
-from headgate.train.refit import refit, texts
+from headgate.train.mini import examples, measure
+from headgate.train.mini.card import card
+from headgate.train.mini.data import DataError, normal
+from headgate.train.mini.export import ALARMS, export, load_checkpoint
+from headgate.train.mini.labels import say, spoken
+from headgate.train.mini.model import relevance
+from headgate.train.mini.refit import refit, texts
+from headgate.train.mini.training import Settings, prepare, schedule
 from tests import tiny
 
 WORDS = ["the", "gardener", "reset", "pump", "hub", "lost", "its", "password", "refund", "invoice", "valve", "soil"]

@@ -1,4 +1,4 @@
-"""Fit the guard heads anew on the finished backbone: ``python -m headgate.train.refit --run DIR --data DIR --out DIR``.
+"""Fit the guard heads anew on the finished backbone: ``python -m headgate.train.mini.refit``.
 
 During training a head chases states that move under it, and what users say most, "hello" and "thanks", is too rare in
 the draws to be learned as harmless. With the states at rest the best linear head is a convex problem that takes
@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from headgate.errors import MissingExtraError
-from headgate.train import examples as reading
-from headgate.train import phrases
-from headgate.train.data import Examples
-from headgate.train.export import ALARMS, load_checkpoint
-from headgate.train.measure import Judge
-from headgate.train.model import BASE, HEADS
+from headgate.train.mini import examples as reading
+from headgate.train.mini import phrases
+from headgate.train.mini.data import Examples
+from headgate.train.mini.export import ALARMS, load_checkpoint
+from headgate.train.mini.measure import Judge
+from headgate.train.mini.model import BASE, HEADS
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,9 @@ def refit(run: Path, data: Path, out: Path, base: str, seed: int) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m headgate.train.refit", description="Fit the guard heads anew.")
+    parser = argparse.ArgumentParser(
+        prog="python -m headgate.train.mini.refit", description="Fit the guard heads anew."
+    )
     parser.add_argument("--run", type=Path, required=True, help="folder with the checkpoint")
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--out", type=Path, required=True, help="folder for the new checkpoint")

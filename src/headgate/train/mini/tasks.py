@@ -7,10 +7,10 @@ import random
 import torch
 from torch import Tensor, nn
 
-from headgate.train import phrases
-from headgate.train.data import NOT_ENTAILED, Examples, Pair
-from headgate.train.labels import hypothesis, say
-from headgate.train.mixes import (
+from headgate.train.mini import phrases
+from headgate.train.mini.data import NOT_ENTAILED, Examples, Pair
+from headgate.train.mini.labels import hypothesis, say
+from headgate.train.mini.mixes import (
     CLASS_MIX,
     GROUPS,
     HEAD_MIX,
@@ -22,7 +22,7 @@ from headgate.train.mixes import (
     bucket,
     pick,
 )
-from headgate.train.model import HEADS, Batch, Mini, Text, relevance
+from headgate.train.mini.model import HEADS, Batch, Mini, Text, relevance
 
 F = nn.functional
 

@@ -1,4 +1,4 @@
-"""Calibrate, choose thresholds and the default router, and measure: ``python -m headgate.train.assess``.
+"""Calibrate, choose thresholds and the default router, and measure: ``python -m headgate.train.mini.assess``.
 
 Everything chosen (calibrations, thresholds, the weights of the rank score, the part that routes) is chosen on dev
 data; the figures are from test data that no choice has seen. Writes one JSON file, from which the export and the card
@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from headgate.train import heldout
-from headgate.train.data import rows
-from headgate.train.export import TEMPLATE, load_checkpoint
-from headgate.train.labels import spoken
-from headgate.train.measure import Floats, Judge, entailed, match, ndcg, platt, route_calibration
-from headgate.train.model import BASE
+from headgate.train.mini import heldout
+from headgate.train.mini.data import rows
+from headgate.train.mini.export import TEMPLATE, load_checkpoint
+from headgate.train.mini.labels import spoken
+from headgate.train.mini.measure import Floats, Judge, entailed, match, ndcg, platt, route_calibration
+from headgate.train.mini.model import BASE
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +221,7 @@ def assess(run: Path, root: Path, base: str, *, scale: float) -> Json:
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m headgate.train.assess", description="Calibrate and measure a checkpoint."
+        prog="python -m headgate.train.mini.assess", description="Calibrate and measure a checkpoint."
     )
     parser.add_argument("--run", type=Path, required=True, help="folder with the checkpoint")
     parser.add_argument("--data", type=Path, required=True, help="folder with one folder a data set")

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from headgate.train.data import NLI_CLASSES, rows
-from headgate.train.export import TEMPLATE
-from headgate.train.labels import spoken
-from headgate.train.measure import Judge, auroc, entailed, macro_f1, match, ndcg, recall_at, standard
-from headgate.train.model import HEADS
+from headgate.train.mini.data import NLI_CLASSES, rows
+from headgate.train.mini.export import TEMPLATE
+from headgate.train.mini.labels import spoken
+from headgate.train.mini.measure import Judge, auroc, entailed, macro_f1, match, ndcg, recall_at, standard
+from headgate.train.mini.model import HEADS
 
 log = logging.getLogger(__name__)
 

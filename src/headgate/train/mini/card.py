@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headgate.train.data import SOURCES
+from headgate.train.mini.data import SOURCES
 
 Json = dict[str, Any]
 
@@ -71,7 +71,7 @@ def card(figures: Json) -> str:
     """MODEL_CARD.md.
 
     Args:
-        figures: What ``headgate.train.assess`` wrote; {} gives a card that says nothing was measured.
+        figures: What ``headgate.train.mini.assess`` wrote; {} gives a card that says nothing was measured.
     """
     parts = [_HEAD, _sources()]
     parts.append(
@@ -107,9 +107,9 @@ def _measured(figures: Json) -> str:
         f"The training took {figures['steps']:,} steps on two busy cores. The commands:",
         "",
         "    python -m headgate.train.mini --data DATA --out RUN --minutes 57",
-        "    python -m headgate.train.refit --run RUN --data DATA --out REFIT",
-        f"    python -m headgate.train.assess --run REFIT --data DATA --figures figures.json{scale}",
-        "    python -m headgate.train.export --run REFIT --figures figures.json --out mini",
+        "    python -m headgate.train.mini.refit --run RUN --data DATA --out REFIT",
+        f"    python -m headgate.train.mini.assess --run REFIT --data DATA --figures figures.json{scale}",
+        "    python -m headgate.train.mini.export --run REFIT --figures figures.json --out mini",
         "",
     ]
     return "\n".join([*sections, _pairs_and_labels(figures), _routes_and_guards(figures)])
@@ -130,7 +130,7 @@ def _pairs_and_labels(figures: Json) -> str:
         "### Zero-shot classification by label names: macro-F1",
         "",
         "No row of these was trained on. The label names of banking77 and ag_news are new to the model; joy, positive",
-        "and the like were seen with other texts. Templates: see `headgate.train.heldout`.",
+        "and the like were seen with other texts. Templates: see `headgate.train.mini.heldout`.",
         "",
         _table("set", figures["zero_shot"]),
     ]

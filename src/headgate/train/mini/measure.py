@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from headgate.calibration import Calibration
 from headgate.errors import MissingExtraError
 from headgate.models.multi_head import MultiHead
-from headgate.train.model import HEADS, MAX_LENGTH, Batch, Mini, Text, relevance
+from headgate.train.mini.model import HEADS, MAX_LENGTH, Batch, Mini, Text, relevance
 
 Floats = NDArray[np.float64]
 _TOKENS = 12_000

@@ -1,4 +1,4 @@
-"""Write the ``mini`` folder from a checkpoint: ``python -m headgate.train.export --run DIR --out DIR``."""
+"""Write the ``mini`` folder from a checkpoint: ``python -m headgate.train.mini.export --run DIR --out DIR``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from headgate.train.card import card
-from headgate.train.model import BASE, HEADS, MAX_LENGTH, Mini, Text, base_folder, base_tokenizer
+from headgate.train.mini.card import card
+from headgate.train.mini.model import BASE, HEADS, MAX_LENGTH, Mini, Text, base_folder, base_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def export(model: Mini, text: Text, out: Path, figures: Json) -> None:
         model: The trained model.
         text: Its tokenizer.
         out: The folder; files in it are replaced.
-        figures: What ``headgate.train.assess`` measured; {} gives rough calibrations and a card without figures.
+        figures: What ``headgate.train.mini.assess`` measured; {} gives rough calibrations and a card without figures.
     """
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors(model), out / "model.safetensors", metadata={"format": "pt"})
@@ -148,10 +148,10 @@ def _write(path: Path, found: Json) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m headgate.train.export", description="Write the mini folder.")
+    parser = argparse.ArgumentParser(prog="python -m headgate.train.mini.export", description="Write the mini folder.")
     parser.add_argument("--run", type=Path, required=True, help="folder with the checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--figures", type=Path, help="what headgate.train.assess wrote")
+    parser.add_argument("--figures", type=Path, help="what headgate.train.mini.assess wrote")
     parser.add_argument("--base", default=BASE, help="folder or hub id of the base model")
     given = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

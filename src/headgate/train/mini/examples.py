@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from headgate.train import phrases
-from headgate.train.data import NLI_CLASSES, NOT_ENTAILED, Choice, DataError, Examples, Pair, Query, Reader, Row
+from headgate.train.mini import phrases
+from headgate.train.mini.data import NLI_CLASSES, NOT_ENTAILED, Choice, DataError, Examples, Pair, Query, Reader, Row
 
 POSITIVE = frozenset(
     {

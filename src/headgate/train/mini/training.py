@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headgate.train import examples as reading
-from headgate.train.data import Examples
-from headgate.train.model import BASE, Mini, Text, base_folder, base_tokenizer
-from headgate.train.tasks import Heads, Joint, Nli, Retrieval
+from headgate.train.mini import examples as reading
+from headgate.train.mini.data import Examples
+from headgate.train.mini.model import BASE, Mini, Text, base_folder, base_tokenizer
+from headgate.train.mini.tasks import Heads, Joint, Nli, Retrieval
 
 log = logging.getLogger(__name__)
 

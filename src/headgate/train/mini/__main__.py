@@ -1,0 +1,5 @@
+"""``python -m headgate.train.mini``."""
+
+from headgate.train.mini.training import main
+
+main()
