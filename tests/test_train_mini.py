@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel
 
+from headgate import DataError
 from headgate.train.mini import examples, measure
 from headgate.train.mini.card import card
-from headgate.train.mini.data import DataError, normal
+from headgate.train.mini.data import normal
 from headgate.train.mini.export import ALARMS, export, load_checkpoint
 from headgate.train.mini.labels import say, spoken
 from headgate.train.mini.model import relevance

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from headgate.errors import (
         CheckpointError,
         ClosedError,
+        DataError,
         DeviceError,
         HeadgateError,
         LabelError,
@@ -29,6 +30,7 @@ _HOME = {
     "Calibration": "calibration",
     "CheckpointError": "errors",
     "ClosedError": "errors",
+    "DataError": "errors",
     "Decision": "route",
     "DeviceError": "errors",
     "Embedder": "scores",
@@ -59,6 +61,7 @@ __all__ = [
     "Calibration",
     "CheckpointError",
     "ClosedError",
+    "DataError",
     "Decision",
     "DeviceError",
     "Embedder",

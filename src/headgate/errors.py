@@ -7,6 +7,7 @@
     │   ├── LabelTooLongError    it leaves the text too little room
     │   └── UnknownLabelError    a closed vocabulary doesn't hold it
     ├── CheckpointError      a model's files are missing, damaged or ambiguous (also a ValueError)
+    ├── DataError            a row to train or evaluate on is wrong (also a ValueError)
     ├── DeviceError          the device or dtype asked for is not to be had here
     ├── ClosedError          the scorer was closed, or came through a fork it can't survive
     └── MissingExtraError    an optional package is not installed (also an ImportError)
@@ -41,6 +42,10 @@ class UnknownLabelError(LabelError):
 
 class CheckpointError(HeadgateError, ValueError):
     """A model folder that is missing files, is damaged, or leaves something to guess."""
+
+
+class DataError(HeadgateError, ValueError):
+    """A row to train or evaluate on that is wrong; the message says which."""
 
 
 class DeviceError(HeadgateError, RuntimeError):

@@ -64,11 +64,38 @@ def load(  # noqa: PLR0913  one call, everything by name
     """
     if family is not None and family not in get_args(FamilyName):
         raise ValueError(f"family is {family!r}; expected one of {list(get_args(FamilyName))}.")
+    checkpoint = open_checkpoint(
+        where,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        template=template,
+        classes=classes,
+        max_length=max_length,
+    )
+    import torch
+
+    with torch.random.fork_rng(devices=[]):  # modules are born with random weights; the caller's draws stay theirs
+        return _FAMILIES[family or _family(checkpoint)].from_checkpoint(checkpoint)
+
+
+def open_checkpoint(  # noqa: PLR0913  as load
+    where: str | Path,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    template: str | None = None,
+    classes: Classes | None = None,
+    max_length: int | None = None,
+) -> Checkpoint:
+    """The files that :func:`load` would make a scorer of; arguments and errors are the same."""
     if not isinstance(where, str | Path) or not str(where).strip():
         raise TypeError(f"where is {where!r}; expected a folder, a Hub id, or a part of the default such as mini/rank.")
     there = resolve_device(device)
     folder, part = _find(str(where), revision)
-    checkpoint = Checkpoint(
+    weight_files(folder)  # before anything slower: a folder without weights is the commonest mistake
+    return Checkpoint(
         folder=folder,
         settings=_settings(folder, part),
         device=there,
@@ -77,11 +104,6 @@ def load(  # noqa: PLR0913  one call, everything by name
         classes=_classes(classes),
         max_length=max_length,
     )
-    weight_files(folder)  # before anything slower: a folder without weights is the commonest mistake
-    import torch
-
-    with torch.random.fork_rng(devices=[]):  # modules are born with random weights; the caller's draws stay theirs
-        return _FAMILIES[family or _family(checkpoint)].from_checkpoint(checkpoint)
 
 
 def _find(where: str, revision: str | None) -> tuple[Path, str | None]:

@@ -56,7 +56,7 @@ class Checkpoint:
     @cached_property
     def config(self) -> Json:
         """config.json."""
-        return read_json(self._home / "config.json")
+        return read_json(self.home / "config.json")
 
     @cached_property
     def body(self) -> transformers.PreTrainedConfig:
@@ -70,10 +70,10 @@ class Checkpoint:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The folder's tokenizer."""
-        return Tokenizer.from_folder(self._home)
+        return Tokenizer.from_folder(self.home)
 
     @property
-    def _home(self) -> Path:
+    def home(self) -> Path:
         """Where configuration and tokenizer are: philipp-zettl's folder keeps them with the backbone."""
         inner = self.folder / "pretrained" / "backbone"
         return self.folder if (self.folder / "config.json").is_file() or not inner.is_dir() else inner
@@ -144,7 +144,7 @@ class Checkpoint:
     def digest(self, *more: object) -> str:
         """12 hex digits that change with the configuration, the weights, or ``more``."""
         sha = hashlib.sha256(repr(more).encode())
-        for path in [self._home / "config.json", self._home / "tokenizer.json", *weight_files(self.folder)]:
+        for path in [self.home / "config.json", self.home / "tokenizer.json", *weight_files(self.folder)]:
             sha.update(path.name.encode())
             for piece in _samples(path):
                 sha.update(piece)
@@ -158,7 +158,7 @@ class Checkpoint:
             limits["positions"] = positions - (offset if self.body.model_type in _AFTER_PADDING else 0)
         files = {"tokenizer_config.json": "model_max_length", "sentence_bert_config.json": "max_seq_length"}
         for name, key in files.items():
-            said = read_json(self._home / name).get(key) if (self._home / name).is_file() else None
+            said = read_json(self.home / name).get(key) if (self.home / name).is_file() else None
             if isinstance(said, int | float) and 0 < said < 1e6:  # transformers writes 1e30 for "unknown"
                 limits[name] = int(said)
         return limits

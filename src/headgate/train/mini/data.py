@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from headgate.errors import DataError
+
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
@@ -85,10 +87,6 @@ EVALUATED = (
 NLI_CLASSES = ("entailment", "neutral", "contradiction")
 NOT_ENTAILED = -1
 """The label of a pair known to be no entailment, without saying which other class it is."""
-
-
-class DataError(ValueError):
-    """A row of a training set is not what its reader expects."""
 
 
 class Pair(NamedTuple):

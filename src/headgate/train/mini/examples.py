@@ -6,8 +6,9 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+from headgate.errors import DataError
 from headgate.train.mini import phrases
-from headgate.train.mini.data import NLI_CLASSES, NOT_ENTAILED, Choice, DataError, Examples, Pair, Query, Reader, Row
+from headgate.train.mini.data import NLI_CLASSES, NOT_ENTAILED, Choice, Examples, Pair, Query, Reader, Row
 
 POSITIVE = frozenset(
     {

@@ -1,0 +1,1 @@
+"""Measuring scorers, rerankers, routers and guards on labelled rows (needs the extra ``evaluate``)."""
