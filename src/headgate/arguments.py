@@ -26,6 +26,21 @@ def named(what: str, names: Sequence[str]) -> None:
         raise ValueError(f"{what}s {list(names)} name one twice; give every {what} its own name.")
 
 
+def named_words(kind: str, pairs: Sequence[tuple[str, str]], given: Sequence[str] | None) -> dict[str, str]:
+    """The pairs, and each ``name=words`` or words that are their own name.
+
+    Raises:
+        ValueError: A name is blank or comes twice.
+    """
+    named: dict[str, str] = {}
+    parts = [item.partition("=") for item in given or []]
+    for name, words in [*pairs, *((n.strip(), w.strip() or n.strip()) for n, _, w in parts)]:
+        if not name or name in named:  # a dict would hide the first of two
+            raise ValueError(f"{kind} {name!r} is blank or came twice; give every {kind} a name: NAME, or NAME=WORDS.")
+        named[name] = words
+    return named
+
+
 def probability(name: str, value: float) -> float:
     """``value`` if it is a number from 0 to 1, or ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value <= 1:

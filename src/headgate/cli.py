@@ -1,4 +1,4 @@
-"""The command line: ``headgate rerank``, ``headgate route``, ``headgate guard``.
+"""The command line: ``headgate rerank``, ``headgate route``, ``headgate guard``, ``headgate eval``.
 
 Documents come from files or stdin, one a line, as JSON lines, or one a file. Results go to stdout,
 as a table or as JSON lines, and nothing else does; notes, progress and errors go to stderr.
@@ -22,7 +22,9 @@ from rich.table import Table
 from rich.text import Text
 
 from headgate import __version__
+from headgate.arguments import named_words
 from headgate.errors import HeadgateError
+from headgate.evaluate.command import command as evaluate
 from headgate.guard import Guard, Verdict
 from headgate.rerank import Hit, Reranker
 from headgate.route import Decision, Router
@@ -113,7 +115,7 @@ def route(
     max_length: MaxLength = None, whole: Whole = False, field: Field = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Choose a route for every document, or none."""
-    named = _named("route", _routes(routes), route)
+    named = named_words("route", _routes(routes), route)
     if not named:
         raise ValueError("there are no routes; expected --route name=description, or --routes FILE.json.")
     documents = _documents(files, field, whole)
@@ -134,7 +136,7 @@ def guard(
     max_length: MaxLength = None, whole: Whole = False, field: Field = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Allow every document or not; status 1 if one is blocked."""
-    rules = _named("rule", [], forbid)
+    rules = named_words("rule", [], forbid)
     documents = _documents(files, field, whole)
     if not documents:  # a guard that saw nothing must not look like one that allowed all
         raise ValueError("there is nothing to guard; expected at least one document.")
@@ -148,6 +150,9 @@ def guard(
     _print(documents, verdicts, "verdict", None if as_json else _verdict_cells)
     if not all(verdict.allowed for verdict in verdicts):
         raise typer.Exit(1)
+
+
+app.command("eval")(_explained()(evaluate))
 
 
 def _scorer(model: str, **how: Any) -> Scorer:  # noqa: ANN401  as load takes them
@@ -206,17 +211,6 @@ def _record(place: str, line: str, field: str) -> Document:
         found = f"it is {type(text).__name__}" if field in record else f"there are {sorted(record)}"
         raise ValueError(f"{place} has no text in the field {field!r} ({found}); say where: --field NAME.")
     return Document(text, record, place)
-
-
-def _named(kind: str, pairs: Sequence[tuple[str, str]], given: Sequence[str] | None) -> dict[str, str]:
-    """The pairs, and each ``name=words`` or words that are their own name."""
-    named: dict[str, str] = {}
-    parts = [item.partition("=") for item in given or []]
-    for name, words in [*pairs, *((n.strip(), w.strip() or n.strip()) for n, _, w in parts)]:
-        if not name or name in named:  # a dict would hide the first of two
-            raise ValueError(f"{kind} {name!r} is blank or came twice; give every {kind} a name: NAME, or NAME=WORDS.")
-        named[name] = words
-    return named
 
 
 def _routes(path: Path | None) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
     {"text": "Where is my parcel?", "label": "delivery"}                     one true label
     {"text": "Late and broken", "label": ["delivery", "damage"]}             several; [] or null: none of them
     {"premise": "…", "hypothesis": "…", "label": "entailment"}               a pair and its class
-    {"query": "…", "documents": [{"text": "…", "relevance": 2}, …]}          candidates in the order of the first stage
+    {"query": "…", "documents": [{"text": "…", "relevance": 2}, …]}          candidates in the first stage's order
 
 Other keys are kept and ignored. What is wrong is said with the number of its row, counted from 1.
 """

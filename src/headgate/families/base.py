@@ -108,6 +108,16 @@ class Family(ABC):
         more = f"{c.template}|{c.max_length}|{c.calibration}"
         return f"{c.fingerprint}-{hashlib.sha256(more.encode()).hexdigest()[:8]}"
 
+    @property
+    def template(self) -> str:
+        """What labels are put into, with one ``{}``."""
+        return self._core.template
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What every score went through; None leaves the model's own numbers."""
+        return self._core.calibration
+
     def score(self, texts: Sequence[str], labels: Sequence[str | Label]) -> Scores:
         """Log-odds that ``labels[j]`` is true of ``texts[i]``; see :class:`headgate.Scorer`."""
         return self.score_many([Ask(texts, labels)])[0]
