@@ -88,7 +88,7 @@ class MultiHeadClassifier(Family):
         named = "heads" in {**checkpoint.config, **checkpoint.settings}
         if not named and not any(k.startswith("heads.") for k in checkpoint.tensors):
             return cls._from_classifier(checkpoint)
-        heads = _heads(checkpoint)
+        heads = named_heads(checkpoint)
         sizes = {name: len(head.labels) for name, head in heads.items()}
         model = multi_head(checkpoint, sizes)
         forward = checkpoint.forward(head_logits(model, list(heads)))
@@ -185,7 +185,8 @@ class MultiHeadClassifier(Family):
         return [full for full in self._places if full.split(":", 1)[1] == name]
 
 
-def _heads(checkpoint: Checkpoint) -> dict[str, Head]:
+def named_heads(checkpoint: Checkpoint) -> dict[str, Head]:
+    """The heads of a folder, from its files or the caller; CheckpointError where their classes have no names."""
     given: Json = checkpoint.settings.get("heads") or checkpoint.config.get("heads") or {}
     found = {
         name: Head(tuple(spec["labels"]), spec.get("type", "single"))

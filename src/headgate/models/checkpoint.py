@@ -172,7 +172,7 @@ class Checkpoint:
             else {"add_pooling_layer": False}
         )
         try:
-            with _SHARING, _quietly():
+            with _SHARING, quietly():
                 model, info = cls.from_pretrained(
                     None,
                     config=settings,
@@ -266,7 +266,7 @@ def _class(settings: transformers.PreTrainedConfig, auto: str, folder: Path) -> 
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without bars, and without a report of weights that a family leaves aside: what is missing raises."""
     say = transformers.utils.logging
     bars, level = say.is_progress_bar_enabled(), say.get_verbosity()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import random
+import re
 import shutil
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import TrainingArguments
@@ -61,16 +66,26 @@ def padded(rows: Sequence[Sequence[int]], fill: int, types: Sequence[Sequence[in
     return Padded(ids, mask, second)
 
 
-def arguments(out: str | Path, given: TrainingArguments | None, **defaults: Any) -> TrainingArguments:  # noqa: ANN401
+def arguments(
+    out: str | Path,
+    given: TrainingArguments | None,
+    *,
+    metric: str | None = None,
+    patience: int | None = None,
+    **defaults: Any,  # noqa: ANN401
+) -> TrainingArguments:
     """The trainer's arguments: the user's as they are, else `defaults` over those that suit small encoders.
 
     Args:
         out: Where checkpoints and the trained model go.
-        given: ``transformers.TrainingArguments``: resume, mixed precision, several GPUs and logging are set there.
+        given: ``transformers.TrainingArguments``: mixed precision, several GPUs and logging are set there.
+        metric: What held-out rows are measured by after every epoch, to keep the best; None: there are none.
+        patience: After how many measurements without a better one to stop.
         **defaults: Of the way in; ignored where `given` is there.
 
     Raises:
         MissingExtraError: accelerate, on which the Trainer runs, is not installed.
+        ValueError: `patience` without anything to wait for.
     """
     try:
         import accelerate  # noqa: F401
@@ -78,8 +93,23 @@ def arguments(out: str | Path, given: TrainingArguments | None, **defaults: Any)
         raise MissingExtraError("accelerate", "train") from e
     if given is not None:
         # Our data sets hold texts, not the columns of a forward; the Trainer would throw them away.
-        return copy.copy(given) if not given.remove_unused_columns else _with(given, remove_unused_columns=False)
-    usual: dict[str, Any] = {
+        args = copy.copy(given)
+        args.remove_unused_columns = False
+        args.dataloader_pin_memory &= torch.accelerator.is_available()  # torch warns where there is none
+    else:
+        args = TrainingArguments(**{**_usual(out), **(_best(metric) if metric else {}), **defaults})
+    if metric and args.eval_strategy == "no":
+        raise ValueError('evaluation rows came, and arguments have eval_strategy="no"; expected "epoch" or "steps".')
+    if patience is not None and not (metric and args.load_best_model_at_end):
+        raise ValueError(
+            f"patience is {patience}, and there is nothing to wait for; expected evaluation=rows, and where arguments "
+            "are given, load_best_model_at_end=True with its strategies."
+        )
+    return args
+
+
+def _usual(out: str | Path) -> dict[str, Any]:
+    return {
         "output_dir": str(out),
         "learning_rate": 1e-4,
         "lr_scheduler_type": "linear",
@@ -93,15 +123,36 @@ def arguments(out: str | Path, given: TrainingArguments | None, **defaults: Any)
         "report_to": "none",
         "remove_unused_columns": False,
         "disable_tqdm": True,
+        "dataloader_pin_memory": torch.accelerator.is_available(),
     }
-    return TrainingArguments(**{**usual, **defaults})
 
 
-def _with(given: TrainingArguments, **changes: object) -> TrainingArguments:
-    changed = copy.copy(given)
-    for name, value in changes.items():
-        setattr(changed, name, value)
-    return changed
+def _best(metric: str) -> dict[str, Any]:
+    """Measure every epoch and keep the best."""
+    return {
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "save_total_limit": 1,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": f"eval_{metric}",
+    }
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Give the caller's random numbers back as they were: a Trainer seeds Python, NumPy and torch for all."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  it is the legacy one that is seeded
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+
+
+def normal(text: str) -> str:
+    """The form in which texts are compared: NFKC, lower case, punctuation to space."""
+    return " ".join(re.sub(r"[^\w]+", " ", unicodedata.normalize("NFKC", text).lower()).split())
 
 
 def several(labels: Iterable[str | None], what: str) -> None:
