@@ -11,10 +11,10 @@ VERSION := $(shell $(PYTHON) -c '$(SAY_VERSION)')
 STAMP := $(VENV)/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix install
+.PHONY: help demo test check fix install mini-report
 
 help: ## say what there is
-	@grep -E '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -E '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
 
 demo: $(STAMP) ## retrieve, rerank, guard and route: once through LangChain, once through LlamaIndex
 	@$(PY) examples/demo.py
@@ -31,6 +31,12 @@ check: $(STAMP) ## ruff, mypy, import-linter
 fix: $(STAMP) ## let ruff mend and format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+DATA ?= ../shared/data
+mini-report: $(STAMP) ## measure mini on the data sets under DATA; writes build/mini.html and build/figures.json
+	@mkdir -p build
+	$(PY) -m headgate.train.mini.report --folder src/headgate/mini --data $(DATA) \
+		--figures build/figures.json --html build/mini.html
 
 install: $(STAMP) ## make .venv with headgate, both integrations and all tools
 

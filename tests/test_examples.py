@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-EXAMPLES = ["rerank", "route_and_guard", "own_scorer", "langchain_rag", "llama_index_rag"]
+EXAMPLES = [
+    *("rerank", "route_and_guard", "own_scorer", "langchain_rag", "llama_index_rag"),
+    *("evaluate", "train_heads", "train_gliclass", "train_cross_encoder"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +24,10 @@ def test_example_runs_and_prints(name: str, capsys: pytest.CaptureFixture[str]) 
     assert len(path.read_text(encoding="utf-8").splitlines()) < 60
     runpy.run_path(str(path))
     assert len(capsys.readouterr().out.splitlines()) >= 2
+
+
+def test_every_example_is_tested() -> None:
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} - {"corpus", "demo"} == set(EXAMPLES)
 
 
 @pytest.mark.parametrize("name", ["langchain_rag", "llama_index_rag"])

@@ -9,8 +9,45 @@ from headgate.train.mini.data import SOURCES
 
 Json = dict[str, Any]
 
-# The base was trained on these, so a figure on them says less about new data.
+# The base was trained on the sources of these, so a figure on them says less about new data.
 SEEN_BY_BASE = frozenset({"trec_dl19", "trec_dl20", "nq_passages", "mnli", "snli"})
+
+# Suite of figures, its heading, and what a reader must know. Columns that stand side by side are from one run.
+_SUITES = (
+    (
+        "reranking",
+        "Reranking: nDCG@10",
+        "Over the candidates of the first stage: BM25's top 100; for WikiQA all sentences of the page. `base` is the "
+        "cosine of the untrained base. The interval is that of the gain over the first stage, by paired bootstrap.",
+    ),
+    (
+        "nli",
+        "Natural-language inference: accuracy",
+        "MNLI and SNLI were trained on (other rows); ANLI, VitaminC's real half and XNLI were not.",
+    ),
+    (
+        "zero_shot",
+        "Zero-shot classification by the names of the labels: macro F1",
+        "No row of these was trained on. `base` is the untrained base's cosine, of the name alone or in the template.",
+    ),
+    ("routing", "Routing: zero-shot, all test rows", "Macro F1 by part, and the accuracy of `mini/route`."),
+    ("few_shot", "Linear heads on frozen embeddings", "By `headgate.train.fit_heads` on `mini/embed`."),
+    (
+        "guards",
+        "Guards, rule by rule",
+        "Recall at 1 % false positives of that test, and both rates at the shipped threshold. Look-alikes are the safe "
+        "prompts of XSTest. hatecheck and openai_moderation: sets never trained on; the others: test splits of sets "
+        "trained on.",
+    ),
+    ("heads", "Sentiment and intent", "Test splits of sets trained on."),
+    (
+        "grounding",
+        "Groundedness by `mini/nli`",
+        "Is the response supported by its context: the whole response, and the weakest of its sentences. Balanced "
+        "accuracy at a threshold chosen on dev rows of BEGIN and WiCE.",
+    ),
+    ("label_order", "Order of the labels", "How often `mini/gliclass` chooses another of 16 labels in another order."),
+)
 
 _HEAD = """# mini
 
@@ -67,26 +104,25 @@ _LIMITS = """## Limits
 """
 
 
-def card(figures: Json) -> str:
+def card(figures: Json, chosen: Json) -> str:
     """MODEL_CARD.md.
 
     Args:
-        figures: What ``headgate.train.mini.assess`` wrote; {} gives a card that says nothing was measured.
+        figures: What ``headgate.train.mini.report`` measured; {} gives a card that says nothing was measured.
+        chosen: What ``headgate.train.mini.finish`` measured on dev rows; {} leaves it out.
     """
-    parts = [_HEAD, _sources()]
-    parts.append(
-        _measured(figures) if figures else "## Figures\n\nNot measured: an export in the middle of training.\n"
-    )
-    return "\n".join([*parts, _LIMITS])
+    measured = _measured(figures) if figures else "## Figures\n\nNot measured: an export in the middle of training.\n"
+    return "\n".join([_HEAD, _sources(), measured, *([_chosen(chosen)] if chosen else []), _LIMITS])
 
 
 def _sources() -> str:
     lines = [
         "## Data",
         "",
-        "Sets whose licence allows commercial use (P: permissive, SA: share-alike data). Rows that occur in the dev or",
-        "test files of any set measured below were dropped, as were rows under other terms than their set's.",
-        "Greetings, thanks, injections and look-alikes marked `written` in the code were written for this model.",
+        "Sets whose licence allows commercial use (P: permissive, SA: share-alike data). A row or passage was dropped",
+        "if it is the same, in normalised form, as a text in the dev or test files of any set here, or shares 13 words",
+        "in a row with one; so were rows under other terms than their set's. Greetings, thanks, injections and",
+        "look-alikes marked `written` in the code were written for this model.",
         "",
         "| set | tier | licence | parts |",
         "|---|---|---|---|",
@@ -97,79 +133,38 @@ def _sources() -> str:
 
 
 def _measured(figures: Json) -> str:
-    scale = f" --scale {figures['scale']:g}" if figures["scale"] != 1 else ""
     sections = [
         "## Figures",
         "",
-        "On test data that no training has seen; the routing table is on the dev data that its choice was made on, and",
-        "the guard heads were fitted anew once after a first look at the guard table. In each table, ours and what",
-        "stands beside it come from one run, in bf16 on a CPU; routing and guards were measured again later.",
-        f"The training took {figures['steps']:,} steps on two busy cores. The commands:",
+        "On test rows that no training and no choice has seen, in float32 on a CPU. The commands:",
         "",
-        "    python -m headgate.train.mini --data DATA --out RUN --minutes 57",
-        "    python -m headgate.train.mini.refit --run RUN --data DATA --out REFIT",
-        f"    python -m headgate.train.mini.assess --run REFIT --data DATA --figures figures.json{scale}",
-        "    python -m headgate.train.mini.export --run REFIT --figures figures.json --out mini",
+        "    python -m headgate.train.mini --data DATA --out RUN",
+        "    python -m headgate.train.mini.export --run RUN --out ROUGH",
+        "    python -m headgate.train.mini.finish --folder ROUGH --data DATA --out mini",
+        "    python -m headgate.train.mini.report --folder mini --data DATA --figures figures.json --card CARD.md",
         "",
     ]
-    return "\n".join([*sections, _pairs_and_labels(figures), _routes_and_guards(figures)])
-
-
-def _pairs_and_labels(figures: Json) -> str:
-    sections = [
-        "### Reranking: nDCG@10",
-        "",
-        "Over the candidates of the first stage: BM25's top 100; for WikiQA all sentences of the page.",
-        "",
-        _table("set", figures["retrieval"]),
-        "### Natural-language inference: accuracy",
-        "",
-        "MNLI and SNLI were trained on (other rows); the others were not.",
-        "",
-        _table("set", figures["nli"]),
-        "### Zero-shot classification by label names: macro-F1",
-        "",
-        "No row of these was trained on. The label names of banking77 and ag_news are new to the model; joy, positive",
-        "and the like were seen with other texts. Templates: see `headgate.train.mini.heldout`.",
-        "",
-        _table("set", figures["zero_shot"]),
-    ]
+    for suite, title, note in _SUITES:
+        if suite in figures:
+            found = figures[suite]
+            rows = found if all(isinstance(row, Mapping) for row in found.values()) else {"mini/gliclass": found}
+            sections += [f"### {title}", "", note, "", _table("set", rows)]
     return "\n".join(sections)
 
 
-def _routes_and_guards(figures: Json) -> str:
+def _chosen(chosen: Json) -> str:
     sections = [
-        "### Routing on dev data: eight routes by name, half of the texts with none that fits",
+        "## Choices made on dev rows",
         "",
-        f'`{figures["route"]}` routes by default. Balanced: the mean of right route and right "none".',
+        "Eight routes by name, half of the texts with none that fits. Balanced: the mean of right route and right",
+        '"none".',
         "",
-        _table("part", figures["routing"]),
-        "### Guards at the shipped thresholds",
+        _table("part", chosen["routing"]),
+        "Thresholds of the guards:",
         "",
-        "jailbreak_prompts, prompt_injections_deepset, bipia, paradetox and hate_offensive_davidson: test splits of",
-        "sets trained on. hatecheck, xstest and banking77: sets never trained on; no row of the last two breaks a",
-        "rule.",
-        "",
-        _thresholds(figures),
-        _table("rule and set", figures["guards"]),
-        "### Heads",
-        "",
-        _table("head and set", figures["heads"]),
-        "### Embeddings: cosine with the base's",
-        "",
-        _table("texts", figures["drift"]),
+        _table("rule", chosen["thresholds"]),
     ]
     return "\n".join(sections)
-
-
-def _thresholds(figures: Json) -> str:
-    lines = []
-    for rule, dev in figures["threshold_dev"].items():
-        lines.append(
-            f"`{rule}`: {figures['thresholds'][rule]:.4f}, where {100 * dev['safe that pass']:.1f}% of {dev['safe']} "
-            f"safe dev texts pass and {100 * dev['bad that are caught']:.1f}% of {dev['bad']} bad ones are caught.\n"
-        )
-    return "\n".join(lines)
 
 
 def _table(name: str, rows: Mapping[str, Mapping[str, Any]]) -> str:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from headgate.errors import DataError
+from headgate.train.common import normal
 
 log = logging.getLogger(__name__)
 
@@ -72,18 +71,6 @@ SOURCES = (
     Source("pubmedqa_retrieval", "P", "MIT", "rank, embed"),
 )
 
-# A training text that occurs in one of these sets' dev or test files is dropped.
-EVALUATED = (
-    "mnli", "snli", "wanli", "vitaminc_synthetic", "vitaminc_real", "fever_symmetric", "semi_automatic_nli",
-    "dnc_recast", "anli", "clinc150", "banking77", "hwu64", "slurp", "snips", "smalltalk_ggu", "fb_tod_rostd",
-    "mmlu_domain_routing", "llm_task_routing", "ag_news", "20newsgroups", "emotion", "rotten_tomatoes",
-    "financial_phrasebank", "tweet_eval_sentiment", "sentiment_sentences_uci", "goemotions", "sms_spam",
-    "paradetox", "hate_offensive_davidson", "hatemoji_build", "hatecheck", "edos_sexism", "toxic_spans",
-    "jailbreak_prompts", "prompt_injections_deepset", "bipia_indirect_injection", "harmful_prompts", "xstest",
-    "openai_moderation", "trec_dl19", "trec_dl20", "scifact", "wikiqa", "nq_passages", "medquad",
-    "squad_sentences", "boolq_retrieval", "pubmedqa_retrieval", "fiqa_reduced", "liveqa_med",
-)  # fmt: skip
-
 NLI_CLASSES = ("entailment", "neutral", "contradiction")
 NOT_ENTAILED = -1
 """The label of a pair known to be no entailment, without saying which other class it is."""
@@ -128,16 +115,52 @@ class Examples:
     """How many rows were dropped because they occur in an evaluation file."""
 
 
-def normal(text: str) -> str:
-    """The form in which texts are compared: NFKC, lower case, punctuation to space."""
-    return " ".join(re.sub(r"[^\w]+", " ", unicodedata.normalize("NFKC", text).lower()).split())
-
-
 def rows(root: Path, name: str, split: str) -> Iterator[Row]:
     """The rows of one file of a set."""
     with gzip.open(root / name / f"{split}.jsonl.gz", "rt", encoding="utf-8") as lines:
         for line in lines:
             yield json.loads(line)
+
+
+class Held:
+    """Every dev and test row of every set under a root: what no training text may repeat.
+
+    A text repeats it that is the same in normalised form, or that shares 13 words in a row with it (the usual test for
+    contamination: Brown et al. 2020, "Language Models are Few-Shot Learners", appendix C).
+
+    Args:
+        root: The folder that holds one folder a set.
+    """
+
+    WORDS = 13
+    _FIELDS = ("text", "query", "premise", "hypothesis", "context", "response", "question", "passage")
+
+    def __init__(self, root: Path) -> None:
+        self._same: set[int] = set()
+        self._grams: set[int] = set()
+        for path in sorted(root.glob("*/*.jsonl.gz")):
+            if path.name.startswith(("dev", "test")):
+                for row in rows(root, path.parent.name, path.name.removesuffix(".jsonl.gz")):
+                    self._same.update(hash(key) for key in _keys(row))
+                    for name in self._FIELDS:
+                        if isinstance(row.get(name), str):
+                            self._grams.update(self._of(row[name]))
+
+    def repeats(self, text: str) -> bool:
+        """True if a text is the same as one of theirs, or shares 13 words in a row with it."""
+        return hash(normal(text)) in self._same or not self._grams.isdisjoint(self._of(text))
+
+    def has(self, row: Row) -> bool:
+        """True if any text of a training row repeats one of theirs, or the row is one of their pairs."""
+        if any(hash(key) in self._same for key in _keys(row)):
+            return True
+        texts = (row[name] for name in self._FIELDS if isinstance(row.get(name), str))
+        return any(not self._grams.isdisjoint(self._of(text)) for text in texts)
+
+    def _of(self, text: str) -> Iterator[int]:
+        words = normal(text).split()
+        for at in range(len(words) - self.WORDS + 1):
+            yield hash(" ".join(words[at : at + self.WORDS]))
 
 
 class Reader:
@@ -149,20 +172,8 @@ class Reader:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._dropped: set[tuple[str, int]] = set()
-        self._held: set[int] = set()
-        for name in EVALUATED:
-            for split in (
-                "dev",
-                "dev_matched",
-                "dev_mismatched",
-                "test",
-                "test_matched",
-                "test_mismatched",
-                "test_hard",
-            ):
-                if (root / name / f"{split}.jsonl.gz").exists():
-                    self._held.update(hash(key) for row in rows(root, name, split) for key in _keys(row))
+        self.held = Held(root)
+        self._dropped: set[tuple[str, int | str]] = set()
 
     def train(self, name: str, *fields: str, label: str | None = None, known: tuple[str, ...] = ()) -> Iterator[Row]:
         """The usable training rows of a set; absent sets give none, so that a part can be trained alone.
@@ -183,18 +194,18 @@ class Reader:
                 raise DataError(
                     f"{name}, train row {number}: label {row.get(label)!r}; expected one of {', '.join(known)}"
                 )
-            if any(hash(key) in self._held for key in _keys(row)):
+            if self.held.has(row):
                 self._dropped.add((name, number))
             else:
                 yield row
 
     @property
     def dropped(self) -> Counter[str]:
-        """How many rows of each set were dropped, however often the set was read."""
+        """How many rows and passages of each set were dropped, however often the set was read."""
         return Counter(name for name, _ in self._dropped)
 
     def passages(self, name: str) -> dict[str, tuple[str, str]]:
-        """Title and text of the passages by id, without those relevant to a dev or test query."""
+        """Title and text of the passages by id, without those relevant to a dev or test query or repeated there."""
         judged = {
             doc
             for split in ("dev", "test")
@@ -203,7 +214,14 @@ class Reader:
             for doc in row["positives"]
         }
         corpus = rows(self.root, name, "corpus") if (self.root / name / "corpus.jsonl.gz").exists() else iter(())
-        return {row["doc_id"]: (row.get("title") or "", row["text"]) for row in corpus if row["doc_id"] not in judged}
+        found = {}
+        for row in corpus:
+            if row["doc_id"] not in judged:
+                if self.held.repeats(row["text"]):
+                    self._dropped.add((name, row["doc_id"]))
+                else:
+                    found[row["doc_id"]] = (row.get("title") or "", row["text"])
+        return found
 
 
 def _keys(row: Row) -> Iterator[str]:

@@ -49,7 +49,7 @@ def load(root: Path, *, seed: int = 0) -> Examples:
     """
     reader, found = Reader(root), Examples()
     rng = random.Random(seed)
-    for part in (_nli, _choices, _queries, _intent_and_sentiment, _toxicity, _injection):
+    for part in (_nli, _choices, _queries, _intent_and_sentiment, _toxicity, _guards):
         part(reader, found)
     rng.shuffle(found.plain)
     found.dropped = reader.dropped
@@ -249,38 +249,46 @@ def _toxicity(reader: Reader, found: Examples) -> None:
     put("clean", "written", phrases.LOOKALIKES)
 
 
-def _injection(reader: Reader, found: Examples) -> None:
-    def put(name: str, source: str, texts: list[str]) -> None:
-        _head(found, "injection", name, source, texts)
+def _guards(reader: Reader, found: Examples) -> None:
+    """Jailbreaks, injections, harmful requests and sexism; what one head must catch is no other's harmless text."""
+
+    def put(head: str, name: str, source: str, texts: list[str]) -> None:
+        _head(found, head, name, source, texts)
 
     jailbreaks = list(reader.train("jailbreak_prompts", "text", label="label", known=("jailbreak", "benign")))
     deepset = list(reader.train("prompt_injections_deepset", "text", label="label", known=("injection", "benign")))
     bipia = list(reader.train("bipia_indirect_injection", "text", label="label", known=("injection", "benign")))
-    put("injection", "jailbreak_prompts", [r["text"] for r in jailbreaks if r["label"] == "jailbreak"])
-    put("injection", "prompt_injections_deepset", [r["text"] for r in deepset if r["label"] == "injection"])
-    put(
-        "injection",
-        "bipia_indirect_injection",
-        [_around(r["text"], r["attack"]) for r in bipia if r["label"] == "injection"],
-    )
-    put("injection", "written", phrases.INJECTIONS)
-    put("benign", "jailbreak_prompts", [r["text"] for r in jailbreaks if r["label"] == "benign"])
-    put("benign", "prompt_injections_deepset", [r["text"] for r in deepset if r["label"] == "benign"])
-    put(
-        "benign",
-        "bipia_indirect_injection",
-        [part for r in bipia if r["label"] == "benign" for part in (r["text"][:700], r["text"][-700:])],
-    )
-    put(
-        "benign",
-        "harmful_prompts",
-        [r["text"] for r in reader.train("harmful_prompts", "text") if "dolly" not in r["source"]],
-    )
-    put("benign", "written", phrases.LOOKALIKES)
-    put("benign", "smalltalk_ggu", [r["text"] for r in reader.train("smalltalk_ggu", "text")])
-    put("benign", "toxic", [text for texts in found.heads["toxicity"]["toxic"].values() for text in texts])
-    for source, texts in _ordinary(found).items():
-        put("benign", source, texts)
+    harmful = [r for r in reader.train("harmful_prompts", "text") if "dolly" not in r["source"]]
+    sexism = list(reader.train("edos_sexism", "text"))
+    attacks = [_around(r["text"], r["attack"]) for r in bipia if r["label"] == "injection"]
+    documents = [part for r in bipia if r["label"] == "benign" for part in (r["text"][:600], r["text"][-600:])]
+    put("jailbreak", "jailbreak", "jailbreak_prompts", _of(jailbreaks, "jailbreak"))
+    put("injection", "injection", "prompt_injections_deepset", _of(deepset, "injection"))
+    put("injection", "injection", "bipia_indirect_injection", attacks)
+    put("injection", "injection", "written", phrases.INJECTIONS)
+    put("harmful", "harmful", "harmful_prompts", _of(harmful, "harmful"))
+    put("sexism", "sexist", "edos_sexism", _of(sexism, "sexist"))
+    put("sexism", "clean", "edos_sexism", _of(sexism, "not sexist"))
+    asked = {"harmful_prompts": _of(harmful, "harmful")}
+    calm = {
+        "jailbreak_prompts": _of(jailbreaks, "benign"),
+        "prompt_injections_deepset": _of(deepset, "benign"),
+        "bipia_indirect_injection": documents,
+        "harmless_prompts": _of(harmful, "benign"),
+        "written": phrases.LOOKALIKES,
+        "smalltalk_ggu": [r["text"] for r in reader.train("smalltalk_ggu", "text")],
+        **_ordinary(found),
+    }
+    rude = {"toxic": [text for texts in found.heads["toxicity"]["toxic"].values() for text in texts]}
+    plain = {source: texts for source, texts in calm.items() if "prompt" not in source}
+    others = {"jailbreak": calm | asked | rude, "injection": calm | asked | rude, "harmful": calm, "sexism": plain}
+    for head, sources in others.items():
+        for source, texts in sources.items():
+            put(head, "clean" if head == "sexism" else "benign", source, texts)
+
+
+def _of(rows: list[Row], label: str) -> list[str]:
+    return [row["text"] for row in rows if row["label"] == label]
 
 
 def _around(text: str, attack: str, width: int = 600) -> str:

@@ -12,49 +12,50 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from headgate.train.mini.card import card
-from headgate.train.mini.model import BASE, HEADS, MAX_LENGTH, Mini, Text, base_folder, base_tokenizer
+from headgate.train.mini.model import ALARMS, BASE, HEADS, MAX_LENGTH, Mini, Text, base_folder, base_tokenizer
 
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 TEMPLATE = "This text is about {}."
-ALARMS = ("toxicity", "injection")
-"""Softmax heads of two classes that are written as one sigmoid, the same function of the states: a guard
-needs the strongest window of a long text, and a softmax head would average the alarm away."""
+WEIGHTS = "weights.pt"
+"""The file of a run, and of each of its checkpoints, that holds the trained weights."""
 
 
 def load_checkpoint(run: Path, base: str = BASE) -> tuple[Mini, Text]:
     """The trained model of a run, and its tokenizer.
 
     Raises:
-        FileNotFoundError: `run` holds no checkpoint, or the base isn't found.
+        FileNotFoundError: `run` holds no weights, or the base isn't found.
     """
     folder = base_folder(base)
     text = Text(base_tokenizer(folder))
     model = Mini(folder, text)
-    model.restore(torch.load(run / "checkpoint.pt", weights_only=True, map_location="cpu")["weights"])
+    model.restore(torch.load(run / WEIGHTS, weights_only=True, map_location="cpu"))
     return model.eval(), text
 
 
-def export(model: Mini, text: Text, out: Path, figures: Json) -> None:
-    """Write weights, configuration, tokenizer, scorer.json and the card.
+def export(model: Mini, text: Text, out: Path) -> None:
+    """Write weights, configuration, tokenizer and scorer.json.
 
     Args:
         model: The trained model.
         text: Its tokenizer.
         out: The folder; files in it are replaced.
-        figures: What ``headgate.train.mini.assess`` measured; {} gives rough calibrations and a card without figures.
     """
     out.mkdir(parents=True, exist_ok=True)
-    save_file(tensors(model), out / "model.safetensors", metadata={"format": "pt"})
-    (out / "model.safetensors").chmod(0o644)  # save_file makes it readable by its owner alone.
+    save_weights(tensors(model), out)
     _write(out / "config.json", _backbone_config(model))
     # What a user types is text, never a control token; the file says so, not only the object in memory.
     text.tokenizer.save(str(out / "tokenizer.json"))
-    _write(out / "scorer.json", scorer(model, figures))
-    (out / "MODEL_CARD.md").write_text(card(figures), encoding="utf-8")
+    _write(out / "scorer.json", scorer(model))
     log.info("wrote %s (%.1f MB)", out, sum(f.stat().st_size for f in out.iterdir()) / 1e6)
+
+
+def save_weights(weights: dict[str, Tensor], out: Path) -> None:
+    """Write model.safetensors."""
+    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+    (out / "model.safetensors").chmod(0o644)  # save_file makes it readable by its owner alone
 
 
 def tensors(model: Mini) -> dict[str, Tensor]:
@@ -72,36 +73,34 @@ def tensors(model: Mini) -> dict[str, Tensor]:
     }
 
 
-def scorer(model: Mini, figures: Json) -> Json:
-    """scorer.json: which part is what, its template and calibration, and which part serves which task."""
-    fitted: Json = figures.get("calibrations", {})
-    rough = {"scale": 1.0, "shift": 0.0, "length": 0.0}
-
-    def part(name: str, family: str, **more: Any) -> Json:  # noqa: ANN401
-        return {"family": family, **more, "calibration": fitted.get(name, rough)}
-
-    rank = figures.get("rank", {"maxsim": model.maxsim.item(), "cosine": model.cosine.item()})
+def scorer(model: Mini) -> Json:
+    """scorer.json: which part is what, its template, and which part serves which task; `finish` calibrates it."""
+    rank = {"maxsim": model.maxsim.item(), "cosine": model.cosine.item()}
     own = {
         name: {"labels": [labels[0]], "type": "multi"} if name in ALARMS else {"labels": list(labels), "type": "single"}
         for name, labels in HEADS.items()
         if name != "nli"
     }
     heads: Json = {"family": "multi_head", "heads": own}
-    heads["thresholds"] = figures.get("thresholds", {"toxicity:toxic": 0.5, "injection:injection": 0.5})
+    heads["thresholds"] = {f"{head}:{HEADS[head][0]}": 0.5 for head in ALARMS}
     return {
         "format": 1,
         "max_length": MAX_LENGTH,
         "pooling": "mean",
         "parts": {
-            "nli": part("nli", "cross_encoder", head="nli", classes=list(HEADS["nli"]), template=TEMPLATE),
-            "rank": part("rank", "late_interaction", **rank, template="{}"),
-            "route": part("route", "late_interaction", **rank, template="{}"),
-            "gliclass": part("gliclass", "gliclass", config=_gliclass_config(model), template="{}"),
+            "nli": _part("cross_encoder", head="nli", classes=list(HEADS["nli"]), template=TEMPLATE),
+            "rank": _part("late_interaction", **rank, template="{}"),
+            "route": _part("late_interaction", **rank, template="{}"),
+            "gliclass": _part("gliclass", config=_gliclass_config(model), template="{}"),
             "heads": heads,
-            "embed": part("embed", "bi_encoder", template="{}"),
+            "embed": _part("bi_encoder", template="{}"),
         },
-        "defaults": {"rerank": "rank", "route": figures.get("route", "route"), "guard": "heads", "embed": "embed"},
+        "defaults": {"rerank": "rank", "route": "route", "guard": "heads", "embed": "embed"},
     }
+
+
+def _part(family: str, **more: Any) -> Json:  # noqa: ANN401
+    return {"family": family, **more}
 
 
 def _backbone_config(model: Mini) -> Json:
@@ -151,12 +150,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m headgate.train.mini.export", description="Write the mini folder.")
     parser.add_argument("--run", type=Path, required=True, help="folder with the checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--figures", type=Path, help="what headgate.train.mini.assess wrote")
     parser.add_argument("--base", default=BASE, help="folder or hub id of the base model")
     given = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    figures = json.loads(given.figures.read_text(encoding="utf-8")) if given.figures else {}
-    export(*load_checkpoint(given.run, given.base), given.out, figures)
+    export(*load_checkpoint(given.run, given.base), given.out)
 
 
 if __name__ == "__main__":

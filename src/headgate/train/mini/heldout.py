@@ -1,205 +1,286 @@
-"""The held-out tests of ``mini``: each returns figures, with the first stage and the untrained base beside ours."""
+"""The held-out tests of ``mini``: rows of the data sets as :mod:`headgate.evaluate` reads them, and what is asked.
+
+Each test yields a title and a :class:`~headgate.evaluate.Report`. The untrained base stands beside ours wherever it can
+do the task at all, and the first stage beside every order.
+"""
 
 from __future__ import annotations
 
-import logging
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headgate.train.mini.data import NLI_CLASSES, rows
-from headgate.train.mini.export import TEMPLATE
+from headgate import Ask, Guard, Label, Reranker, Router, evaluate, load
+from headgate.evaluate import Report
+from headgate.families.base import Family
+from headgate.train.heads import fit_heads
+from headgate.train.mini.data import rows
 from headgate.train.mini.labels import spoken
-from headgate.train.mini.measure import Judge, auroc, entailed, macro_f1, match, ndcg, recall_at, standard
-from headgate.train.mini.model import HEADS
-
-log = logging.getLogger(__name__)
+from headgate.train.mini.model import BASE, base_folder
 
 Json = dict[str, Any]
-Number = Callable[[int], int]
-RETRIEVAL = {"trec_dl19": 43, "trec_dl20": 54, "scifact": 100, "wikiqa": 242, "nq_passages": 60, "medquad": 60}
+Found = Iterator[tuple[str, Report]]
 ZERO_SHOT = {
-    "banking77": (400, TEMPLATE),
-    "ag_news": (600, "This text is about {}."),
+    "banking77": (600, "This text is about {}."),
+    "slurp": (600, "This text is about {}."),
+    "ag_news": (600, "This text is about {} news."),
     "emotion": (600, "This text expresses {}."),
     "rotten_tomatoes": (600, "This review is {}."),
     "financial_phrasebank": (600, "The sentiment of this text is {}."),
+    "20newsgroups": (500, "This text is about {}."),
 }
-SAID = {"World": "world", "Sports": "sports", "Business": "business", "Sci/Tech": "science and technology"}
+RERANK = {"trec_dl19": 43, "trec_dl20": 54, "scifact": 300, "wikiqa": 150, "nq_passages": 400, "medquad": 100}
 
 
-def sample(root: Path, name: str, split: str, number: int) -> list[Json]:
-    """At most `number` rows of a file, the same ones in every run."""
-    found = list(rows(root, name, split))
-    return random.Random(4).sample(found, min(number, len(found)))
+@dataclass(frozen=True)
+class Parts:
+    """What is tested, and on what.
+
+    Attributes:
+        folder: The folder of ``mini``.
+        root: The folder of the data sets.
+        scale: Share of the usual numbers of rows.
+    """
+
+    folder: Path
+    root: Path
+    scale: float = 1.0
+
+    def load(self, part: str, **more: Any) -> Family:  # noqa: ANN401
+        """A part of the model."""
+        return load(self.folder / part, **more)
+
+    def base(self) -> Family:
+        """The untrained base as an embedder."""
+        return _base()
+
+    def rows(self, name: str, split: str, most: int | None = None, *, shuffled: bool = False) -> list[Json]:
+        """The first rows of a file, or a sample that is the same in every run."""
+        found = list(rows(self.root, name, split))
+        if shuffled:
+            random.Random(1).shuffle(found)
+        return found[: max(20, int((len(found) if most is None else most) * self.scale))]
 
 
-def retrieval(judge: Judge, root: Path, weights: dict[str, float], number: Number) -> Json:
-    """nDCG@10 over the given candidates: first stage, the base's cosine, its z-scored MaxSim + cosine, and ours."""
-    found: Json = {}
-    for name, usual in RETRIEVAL.items():
-        chosen = sample(root, name, "test", number(usual))
-        qrels = "full_qrels" if (root / name / "full_qrels.jsonl.gz").exists() else "qrels"
-        relevant: dict[str, dict[str, int]] = {}
-        for row in rows(root, name, qrels):
-            relevant.setdefault(row["query_id"], {})[row["doc_id"]] = int(row["relevance"])
-        wanted = {doc for row in chosen for doc in row["candidates"]}
-        docs = {
-            r["doc_id"]: f"{r.get('title') or ''} {r['text']}".strip()
-            for r in rows(root, name, "corpus")
-            if r["doc_id"] in wanted
-        }
-        sums: dict[str, float] = dict.fromkeys(
-            ("first stage", "base cosine", "base maxsim + cosine", "mini embed", "mini rank"), 0.0
-        )
-        for base in (True, False):
-            known = dict(zip(docs, judge.encode(list(docs.values()), base=base), strict=True))
-            for row, query in zip(chosen, judge.encode([r["query"] for r in chosen], base=base), strict=True):
-                ids = [doc for doc in row["candidates"] if doc in known]
-                maxsim, cosine = match(query, [known[doc] for doc in ids])
-                ours = weights["maxsim"] * maxsim + weights["cosine"] * cosine
-                ways = (
-                    {"base cosine": cosine, "base maxsim + cosine": standard(maxsim) + standard(cosine)}
-                    if base
-                    else {"mini embed": cosine, "mini rank": ours}
-                )
-                for way, scores in ways.items():
-                    sums[way] += ndcg([ids[at] for at in np.argsort(-scores, kind="stable")], relevant[row["query_id"]])
-                if base:
-                    sums["first stage"] += ndcg(row["candidates"], relevant[row["query_id"]])
-        found[name] = {"queries": len(chosen), **{way: round(total / len(chosen), 4) for way, total in sums.items()}}
-        log.info("%s: %s", name, found[name])
-    return found
+@cache
+def _base() -> Family:
+    return load(base_folder(BASE), family="bi_encoder")
 
 
-def inference(judge: Judge, root: Path, number: int) -> Json:
-    """Accuracy over three classes, and of "entailed or not" where a set has two."""
-    found: Json = {}
+def inference(parts: Parts) -> Found:
+    """Accuracy over pairs, a sample of 3,000 where there are more."""
+    scorer = parts.load("nli")
     for name, split in (
         ("mnli", "dev"),
+        ("mnli", "test"),
+        ("snli", "test"),
         ("snli", "test_hard"),
-        ("vitaminc_real", "test"),
-        ("fever_symmetric", "test"),
         ("anli", "test"),
+        ("vitaminc_real", "test"),
+        ("xnli", "test"),
     ):
-        chosen = sample(root, name, split, number)
-        logits = judge.nli([r["premise"] for r in chosen], [r["hypothesis"] for r in chosen])
-        truth = [r["label"] for r in chosen]
-        right = np.array([t == "entailment" for t in truth])
-        scores: Json = {
-            "rows": len(chosen),
-            "entailed or not": round(float(((entailed(logits) > 0) == right).mean()), 4),
-        }
-        if "neutral" in truth:
-            scores["three classes"] = round(
-                float((logits.argmax(1) == [NLI_CLASSES.index(t) for t in truth]).mean()), 4
-            )
-        else:
-            binary = np.where(logits[:, 0] > logits[:, 2], 0, 2)
-            scores["entailment or contradiction"] = round(
-                float((binary == [NLI_CLASSES.index(t) for t in truth]).mean()), 4
-            )
-        of = f"{name} {split}"
-        found[of] = scores | {"entailment auroc": round(auroc(right.tolist(), entailed(logits)), 4)}
-        log.info("%s: %s", of, found[of])
-    return found
+        found = parts.rows(name, split, None if name == "xnli" else 3000, shuffled=True)
+        pairs = [row for row in found if row.get("lang", "en") == "en"][:3000]
+        yield f"{name} {split}", evaluate.pairs(scorer, pairs, name="nli")
 
 
-def zero_shot(judge: Judge, root: Path, number: Number) -> Json:
-    """Macro-F1 with label names alone."""
-    found: Json = {}
-    for name, (usual, template) in ZERO_SHOT.items():
-        labels = sorted({row["label"] for row in rows(root, name, "test")})
-        chosen = sample(root, name, "test", number(usual))
-        texts, truth = [r["text"] for r in chosen], [labels.index(r["label"]) for r in chosen]
-        said = [SAID.get(label, spoken(label)) for label in labels]
-        hypotheses = [template.format(s) for s in said]
-        ways = {
-            "gliclass": np.stack(judge.joint(texts, [said] * len(texts))),
-            "nli": judge.entailment(texts, hypotheses),
-            "base cosine": judge.vectors(texts, base=True) @ judge.vectors(said, base=True).T,
-            "base cosine, template": judge.vectors(texts, base=True) @ judge.vectors(hypotheses, base=True).T,
-            "mini embed": judge.vectors(texts) @ judge.vectors(said).T,
-        }
-        f1 = {way: round(macro_f1(truth, scores.argmax(1).tolist()), 4) for way, scores in ways.items()}
-        found[name] = {"rows": len(chosen), "labels": len(labels), **f1}
-        log.info("%s: %s", name, found[name])
-    return found
+def zero_shot(parts: Parts) -> Found:
+    """Macro F1 with the names of the labels alone, by part; the base's cosine beside them."""
+    scorers = {part: parts.load(part) for part in ("route", "gliclass", "embed")}
+    for name, (most, template) in ZERO_SHOT.items():
+        names = sorted({row["label"] for row in rows(parts.root, name, "test")})
+        said = {label: spoken(label.replace(".", " ")) for label in names}
+        hypotheses = {label: Label(template.format(s), verbatim=True) for label, s in said.items()}
+        test = parts.rows(name, "test", most, shuffled=True)
+        for part, scorer in scorers.items():
+            yield f"{name}, {part}", evaluate.classify(scorer, test, labels=said, name=part)
+        yield f"{name}, nli", evaluate.classify(parts.load("nli"), test, labels=hypotheses, name="nli")
+        for way, labels in (("base", said), ("base, template", hypotheses)):
+            yield f"{name}, {way}", evaluate.classify(parts.base(), test, labels=labels, name=f"{way}: cosine")
 
 
-def guards(judge: Judge, root: Path, thresholds: dict[str, float], number: Number) -> Json:
-    """Recall at 1% false alarms, and both rates at the shipped threshold."""
-    found: Json = {}
-    for name, head, bad in (
-        ("jailbreak_prompts", "injection", ("jailbreak",)),
-        ("prompt_injections_deepset", "injection", ("injection",)),
-        ("bipia_indirect_injection", "injection", ("injection",)),
-        ("xstest", "injection", ()),
-        ("banking77", "injection", ()),
-        ("paradetox", "toxicity", ("toxic",)),
-        ("hatecheck", "toxicity", ("hateful",)),
-        ("hate_offensive_davidson", "toxicity", ("hate", "offensive")),
-        ("xstest", "toxicity", ()),
-        ("banking77", "toxicity", ()),
-    ):
-        chosen = sample(root, name, "test", number(1000))
-        scores = judge.broken([row["text"] for row in chosen], head)
-        truth = [row.get("label") in bad for row in chosen]
-        rule = f"{head}:{HEADS[head][0]}"
-        fired = scores >= thresholds[rule]
-        row: Json = {"rows": len(chosen), "false alarms": round(float(fired[~np.array(truth)].mean()), 4)}
-        if bad:
-            row |= {"caught": round(float(fired[np.array(truth)].mean()), 4), "auroc": round(auroc(truth, scores), 4)}
-            row["recall at 1% false alarms"] = round(recall_at(truth, scores), 4)
-        found[f"{rule} on {name}"] = row
-        log.info("%s on %s: %s", rule, name, row)
-    return found
+def routing(parts: Parts) -> Found:
+    """Zero-shot accuracy on all of BANKING77 and SLURP."""
+    for name in ("banking77", "slurp"):
+        test = parts.rows(name, "test")
+        said = {label: spoken(label) for label in sorted({row["label"] for row in rows(parts.root, name, "test")})}
+        for part, scorer in (("route", parts.load("route")), ("base", parts.base())):
+            yield f"{name}, {part}", evaluate.classify(scorer, test, labels=said, name=part)
 
 
-def own_heads(judge: Judge, root: Path, number: int) -> Json:
-    """Macro-F1 of intent and sentiment on the sets they were trained on."""
-    found: Json = {}
-    intents = [
-        (r["text"], r["label"] if r["label"] in HEADS["intent"] else "other")
-        for r in rows(root, "smalltalk_ggu", "test")
+def few_shot(parts: Parts) -> Found:
+    """Heads fitted on frozen embeddings in seconds; on CLINC150 also what they decline."""
+    rng = random.Random(0)
+    train, test = parts.rows("banking77", "train"), parts.rows("banking77", "test")
+    by_label: dict[str, list[Json]] = {}
+    for row in train:
+        by_label.setdefault(row["label"], []).append(row)
+    for shots in (5, 10, None):
+        some = [
+            r for found in by_label.values() for r in (rng.sample(found, min(shots, len(found))) if shots else found)
+        ]
+        scorer, names = _fitted(parts, some)
+        title = f"banking77, {shots or 'all'} examples a label"
+        yield title.replace(", ", " "), evaluate.classify(scorer, test, labels=names, name="fit_heads")
+    inside = [row for row in parts.rows("clinc150", "train") if row["label"] != "oos"]
+    scorer, names = _fitted(parts, inside)
+    asked = [
+        {**row, "label": None if row["label"] == "oos" else row["label"]} for row in parts.rows("clinc150", "test")
     ]
-    moods = [(r["text"], r["label"]) for r in rows(root, "sentiment_sentences_uci", "test")]
-    clinc = [
-        (r["text"], {"greeting": "greeting", "thank_you": "gratitude"}.get(r["label"], "other"))
-        for r in rows(root, "clinc150", "test")
+    yield "clinc150 all examples", evaluate.route(Router(scorer, names), asked, name="fit_heads")
+
+
+def _fitted(parts: Parts, found: Sequence[Json]) -> tuple[Family, dict[str, str]]:
+    scorer = fit_heads(parts.folder / "embed", [{"text": row["text"], "label": row["label"]} for row in found])
+    names = {label.split(":", 1)[1]: label for label in scorer.labels}
+    return scorer, names
+
+
+def reranking(parts: Parts) -> Found:
+    """nDCG@10 over the given first stage; SciFact's first hundred queries also by themselves."""
+    rerankers = {"rank": Reranker(parts.load("rank")), "base": Reranker(parts.base())}
+    for name, most in RERANK.items():
+        queries = candidates(parts, name, most)
+        for title, some in ((name, queries), *([(f"{name} 100", queries[:100])] if name == "scifact" else [])):
+            for part, reranker in rerankers.items():
+                yield f"{title}, {part}", evaluate.rerank(reranker, some, name=part)
+
+
+def candidates(parts: Parts, name: str, most: int, *, split: str = "test", each: int = 1000) -> list[Json]:
+    """Queries with their first-stage candidates, as :func:`headgate.evaluate.rerank` reads them."""
+    queries = parts.rows(name, split, most)
+    qrels = "full_qrels" if (parts.root / name / "full_qrels.jsonl.gz").exists() else "qrels"
+    relevant: dict[str, dict[str, int]] = {}
+    for row in rows(parts.root, name, qrels):
+        relevant.setdefault(row["query_id"], {})[row["doc_id"]] = int(row["relevance"])
+    wanted = {doc for row in queries for doc in row["candidates"][:each]}
+    docs = {
+        r["doc_id"]: f"{r.get('title') or ''} {r['text']}".strip()
+        for r in rows(parts.root, name, "corpus")
+        if r["doc_id"] in wanted
+    }
+    found = []
+    for row in queries:
+        judged = relevant.get(row["query_id"], {})
+        there = [doc for doc in row["candidates"][:each] if doc in docs]
+        documents = [{"text": docs[doc], "relevance": max(0, judged.get(doc, 0))} for doc in there]
+        missed = [grade for doc, grade in judged.items() if doc not in set(there) and grade > 0]
+        found.append({"query": row["query"], "documents": documents, "missed": missed})
+    return found
+
+
+def guards(parts: Parts) -> Found:
+    """Recall at 1% false positives and at the shipped threshold, rule by rule; XSTest's safe rows as look-alikes."""
+    scorer = parts.load("heads")
+    alike = [{"text": row["text"]} for row in rows(parts.root, "xstest", "test") if row["label"] == "safe"]
+    for name, rule, bad in (
+        ("jailbreak_prompts", "jailbreak:jailbreak", ("jailbreak",)),
+        ("harmful_prompts", "harmful:harmful", ("harmful",)),
+        ("prompt_injections_deepset", "injection:injection", ("injection",)),
+        ("bipia_indirect_injection", "injection:injection", ("injection",)),
+        ("edos_sexism", "sexism:sexist", ("sexist",)),
+        ("paradetox", "toxicity:toxic", ("toxic",)),
+        ("hatecheck", "toxicity:toxic", ("hateful",)),
+        ("hate_offensive_davidson", "toxicity:toxic", ("hate", "offensive")),
+    ):
+        test = [
+            {"text": row["text"], "label": rule if row["label"] in bad else None}
+            for row in parts.rows(name, "test", 4000, shuffled=True)
+        ]
+        yield f"{name}, {rule}", evaluate.guard(Guard(scorer, [rule]), test, lookalikes=alike, name=rule)
+    yield "openai_moderation, toxicity:toxic", _moderation(parts, Guard(scorer, ["toxicity:toxic"]))
+
+
+def _moderation(parts: Parts, guard: Guard) -> Report:
+    """Hate and harassment against what was not flagged at all."""
+    test = []
+    for row in rows(parts.root, "openai_moderation", "test"):
+        hateful = any(label.startswith(("hate", "harassment")) for label in row["labels"])
+        if hateful or not row["labels"]:
+            test.append({"text": row["text"], "label": "toxicity:toxic" if hateful else None})
+    return evaluate.guard(guard, test, name="toxicity:toxic")
+
+
+def own_heads(parts: Parts) -> Found:
+    """Sentiment and intent, on tests of the sets they were trained on."""
+    scorer = parts.load("heads")
+    moods = {name: f"sentiment:{name}" for name in ("negative", "positive")}
+    yield (
+        "sentiment_sentences_uci",
+        evaluate.classify(scorer, parts.rows("sentiment_sentences_uci", "test"), labels=moods, name="sentiment"),
+    )
+    intents = {name: f"intent:{name}" for name in ("greeting", "gratitude", "other")}
+    spoken_of = [
+        {"text": r["text"], "label": r["label"] if r["label"] in intents else "other"}
+        for r in parts.rows("smalltalk_ggu", "test")
     ]
-    for head, name, items in (
-        ("intent", "smalltalk_ggu", intents),
-        ("intent", "clinc150", clinc),
-        ("sentiment", "sentiment_sentences_uci", moods),
-    ):
-        chosen = random.Random(4).sample(items, min(number * (3 if name == "clinc150" else 1), len(items)))
-        logits = judge.head([text for text, _ in chosen], head, windows=1)
-        truth = [HEADS[head].index(label) for _, label in chosen]
-        found[f"{head} on {name}"] = {
-            "rows": len(chosen),
-            "macro-F1": round(macro_f1(truth, logits.argmax(1).tolist()), 4),
-            "accuracy": round(float((logits.argmax(1) == truth).mean()), 4),
-        }
-        log.info("%s on %s: %s", head, name, found[f"{head} on {name}"])
+    yield "smalltalk_ggu", evaluate.classify(scorer, spoken_of, labels=intents, name="intent")
+
+
+def grounding(parts: Parts) -> dict[str, Json]:
+    """Is a response supported by its context: the whole response, and the weakest of its sentences.
+
+    Balanced accuracy at the log-odds that is best on the dev rows of BEGIN and WiCE, and AUROC.
+    """
+    scorer = parts.load("nli", template="{}")
+    dev = [_supported(scorer, parts.rows(name, "dev", 600, shuffled=True)) for name in ("begin", "wice_oracle")]
+    cuts = [_best_cut(*(np.concatenate([part[at] for part in dev]) for at in (way, 2))) for way in (0, 1)]
+    found: dict[str, Json] = {}
+    for name in ("ragtruth_qa_test", "summedits", "vitaminc_real", "begin", "wice_oracle"):
+        *ways, truth = _supported(scorer, parts.rows(name, "test", 1000, shuffled=True))
+        found[name] = {"rows": len(truth)}
+        for way, cut, z in zip(("whole", "sentences"), cuts, ways, strict=True):
+            balanced = (np.mean(z[truth] >= cut) + np.mean(z[~truth] < cut)) / 2
+            area = evaluate.metrics.auroc(truth, z)
+            found[name] |= {
+                f"balanced accuracy, {way}": round(float(balanced), 4),
+                f"AUROC, {way}": round(float(area), 4),
+            }
     return found
 
 
-def drift(judge: Judge, root: Path, number: int) -> Json:
-    """Mean cosine of our embeddings with the base's, on texts of several kinds."""
-    found: Json = {}
-    for name, split, field in (
-        ("nq_passages", "test", "query"),
-        ("scifact", "test", "query"),
-        ("banking77", "test", "text"),
-        ("ag_news", "test", "text"),
-        ("mnli", "dev", "premise"),
-    ):
-        texts = [row[field] for row in sample(root, name, split, number)]
-        cosine = (judge.vectors(texts) * judge.vectors(texts, base=True)).sum(1)
-        found[name] = {"mean": round(float(cosine.mean()), 4), "lowest 1%": round(float(np.quantile(cosine, 0.01)), 4)}
-    log.info("cosine with the base: %s", found)
-    return found
+def _supported(scorer: Family, found: Sequence[Json]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log-odds of entailment of the whole response and of its weakest sentence, and the truth, each (n,)."""
+    asks = []
+    for row in found:
+        said = row.get("response") or row["hypothesis"]
+        sentences = [s for s in re.split(r"(?<=[.!?])\s+", said) if len(s.split()) > 2] or [said]
+        asks.append(Ask([row.get("context") or row["premise"]], [Label(s, verbatim=True) for s in (said, *sentences)]))
+    odds = [scores.log_odds[0] for scores in scorer.score_many(asks)]
+    truth = np.array([row["label"] in ("supported", "entailment") for row in found])
+    return np.array([z[0] for z in odds]), np.array([z[1:].min() for z in odds]), truth
+
+
+def _best_cut(z: np.ndarray, truth: np.ndarray) -> float:
+    cuts = np.quantile(z, np.linspace(0.02, 0.98, 97))
+    return float(max(cuts, key=lambda cut: np.mean(z[truth] >= cut) + np.mean(z[~truth] < cut)))
+
+
+def label_order(parts: Parts) -> Json:
+    """How often the joint scorer's choice among 16 labels changes when they are put in another order."""
+    scorer, rng, flips = parts.load("gliclass"), random.Random(5), []
+    names = sorted({row["label"] for row in rows(parts.root, "banking77", "test")})
+    for row in parts.rows("banking77", "test", 300, shuffled=True):
+        menu = [row["label"], *rng.sample([n for n in names if n != row["label"]], 15)]
+        rng.shuffle(menu)
+        other = rng.sample(menu, 16)
+        a, b = scorer.score_many([Ask([row["text"]], [spoken(n) for n in order]) for order in (menu, other)])
+        flips.append(menu[int(a.log_odds[0].argmax())] != other[int(b.log_odds[0].argmax())])
+    return {"rows": len(flips), "flips at 16 labels": round(float(np.mean(flips)), 4)}
+
+
+SUITES: dict[str, Callable[[Parts], Found]] = {
+    "nli": inference,
+    "zero_shot": zero_shot,
+    "routing": routing,
+    "few_shot": few_shot,
+    "reranking": reranking,
+    "guards": guards,
+    "heads": own_heads,
+}

@@ -7,12 +7,12 @@ from collections.abc import Container
 from typing import NamedTuple
 
 NLI_MIX = {
-    "mnli": 0.36,
-    "wanli": 0.2,
-    "snli": 0.12,
-    "vitaminc_synthetic": 0.15,
-    "semi_automatic_nli": 0.12,
-    "dnc_recast": 0.05,
+    "mnli": 0.42,
+    "wanli": 0.18,
+    "snli": 0.16,
+    "vitaminc_synthetic": 0.12,
+    "semi_automatic_nli": 0.08,
+    "dnc_recast": 0.04,
 }
 POOL_MIX = {
     "clinc150": 0.22,
@@ -59,11 +59,22 @@ QUERY_MIX = {
     "boolq_retrieval": 0.12,
     "pubmedqa_retrieval": 0.08,
 }
-HEAD_MIX = {"intent": 0.15, "sentiment": 0.22, "toxicity": 0.3, "injection": 0.33}
+HEAD_MIX = {
+    "intent": 0.06,
+    "sentiment": 0.18,
+    "toxicity": 0.18,
+    "sexism": 0.12,
+    "harmful": 0.14,
+    "jailbreak": 0.14,
+    "injection": 0.18,
+}
 CLASS_MIX = {
     "intent": (0.2, 0.2, 0.6),
-    "sentiment": (0.33, 0.33, 0.34),
+    "sentiment": (0.36, 0.36, 0.28),
     "toxicity": (0.45, 0.55),
+    "sexism": (0.4, 0.6),
+    "harmful": (0.5, 0.5),
+    "jailbreak": (0.4, 0.6),
     "injection": (0.4, 0.6),
 }
 

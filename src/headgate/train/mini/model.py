@@ -23,8 +23,14 @@ HEADS: dict[str, tuple[str, ...]] = {
     "intent": ("greeting", "gratitude", "other"),
     "sentiment": ("positive", "negative", "neutral"),
     "toxicity": ("toxic", "clean"),
+    "sexism": ("sexist", "clean"),
+    "harmful": ("harmful", "benign"),
+    "jailbreak": ("jailbreak", "benign"),
     "injection": ("injection", "benign"),
 }
+ALARMS = ("toxicity", "sexism", "harmful", "jailbreak", "injection")
+"""Heads of two classes that are exported as one sigmoid, the same function of the states: a guard
+needs the strongest window of a long text, and a softmax head would average the alarm away."""
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
 MAX_LENGTH = 256
 # Squared length of a mean-pooled state of the base, roughly.
@@ -77,10 +83,14 @@ class Text:
 
     Args:
         tokenizer: As `base_tokenizer` returns it.
+
+    Attributes:
+        device: Where batches go.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
+        self.device = torch.device("cpu")
         self.pad, self.cls, self.sep, self.label, self.text, self.mask = (
             self._id(token) for token in ("[PAD]", "[CLS]", "[SEP]", "[unused0]", "[unused1]", "[MASK]")
         )
@@ -111,7 +121,7 @@ class Text:
         place = torch.arange(width).unsqueeze(0)
         mask = place < lengths
         second = None if types is None else ((place >= torch.tensor(types).unsqueeze(1)) & mask).long()
-        return Batch(ids, mask, second)
+        return Batch(ids.to(self.device), mask.to(self.device), None if second is None else second.to(self.device))
 
 
 class Mini(nn.Module):

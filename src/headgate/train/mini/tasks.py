@@ -16,15 +16,16 @@ from headgate.train.mini.mixes import (
     HEAD_MIX,
     NLI_MIX,
     POOL_MIX,
-    QUERY_MIX,
     TRUE_OF_MUCH,
     Row,
     bucket,
     pick,
 )
-from headgate.train.mini.model import HEADS, Batch, Mini, Text, relevance
+from headgate.train.mini.model import HEADS, Mini, Text
 
 F = nn.functional
+UNKNOWN = -1.0
+"""The target of a label of which nobody said whether it is true."""
 
 
 class Nli:
@@ -46,7 +47,7 @@ class Nli:
     def draw(self, rng: random.Random) -> list[Row]:
         """One batch of pair rows."""
         pairs = [
-            self._labelled(rng) if rng.random() < 0.3 else self._pair(rng) for _ in range(max(4, self.budget // 12))
+            self._labelled(rng) if rng.random() < 0.25 else self._pair(rng) for _ in range(max(4, self.budget // 12))
         ]
         premises = self.text.ids([pair.premise for pair in pairs], 96)
         hypotheses = self.text.ids([pair.hypothesis for pair in pairs], 40)
@@ -84,7 +85,7 @@ class Nli:
         """Cross-entropy; for "not entailed" the log of what is left beside entailment."""
         batch = self.text.batch([row.ids for row in rows], [row.first for row in rows])
         logp = F.log_softmax(model.multi(*batch, ["nli"])["nli"], dim=-1)
-        target = torch.tensor([row.target for row in rows])
+        target = torch.tensor([row.target for row in rows], device=logp.device)
         exact = logp.gather(1, target.clamp(min=0).unsqueeze(1)).squeeze(1)
         return -torch.where(target == NOT_ENTAILED, logp[:, 1:].logsumexp(-1), exact).mean()
 
@@ -106,8 +107,13 @@ class Joint:
                 self.by_label.setdefault(pool, {}).setdefault(item.truth[0], []).append(item.text)
 
     def draw(self, rng: random.Random) -> list[Row]:
-        """One batch of prompts."""
-        drawn = [self._pairs(rng) if rng.random() < 0.08 else self._menu(rng) for _ in range(max(4, self.budget // 24))]
+        """One batch of prompts; every sixth asks for what the base would say."""
+        if rng.random() < 1 / 6:
+            return self._rows(rng, [self._any(rng) for _ in range(max(4, self.budget // 48))])
+        count = max(4, self.budget // 24)
+        return self._rows(rng, [self._pairs(rng) if rng.random() < 0.08 else self._menu(rng) for _ in range(count)])
+
+    def _rows(self, rng: random.Random, drawn: list[tuple[str, dict[str, float]]]) -> list[Row]:
         texts = self.text.ids([text for text, _ in drawn], 96)
         rows = []
         for ids, (_, menu) in zip(texts, drawn, strict=True):
@@ -122,7 +128,7 @@ class Joint:
         pool = pick(rng, POOL_MIX, self.examples.choices)
         item = rng.choice(self.examples.choices[pool])
         names = self.examples.pools[pool]
-        wanted = rng.randint(1, 12)
+        wanted = rng.randint(1, 12) if rng.random() < 0.75 else rng.randint(12, 28)
         wrong = [n for n in rng.sample(names, min(len(names), wanted)) if n not in item.truth]
         if rng.random() < 0.3:
             others = [p for p in self.examples.pools if GROUPS[p] != GROUPS[pool]]
@@ -138,6 +144,12 @@ class Joint:
             menu.setdefault(say(rng, name, twins, plainly=plainly), value)
         return item.text, menu
 
+    def _any(self, rng: random.Random) -> tuple[str, dict[str, float]]:
+        """An ordinary text and labels from everywhere, of which nobody said which are true."""
+        pools = [rng.choice(list(self.examples.pools)) for _ in range(rng.randint(3, 16))]
+        labels = [say(rng, rng.choice(self.examples.pools[pool])) for pool in pools]
+        return rng.choice(self.examples.plain)[:300], dict.fromkeys(labels, UNKNOWN)
+
     def _pairs(self, rng: random.Random) -> tuple[str, dict[str, float]]:
         """A premise, and hypotheses as its labels."""
         pairs = self.examples.pairs[pick(rng, NLI_MIX, self.examples.pairs)]
@@ -148,13 +160,42 @@ class Joint:
         return pair.premise, menu
 
     def loss(self, model: Mini, rows: list[Row]) -> Tensor:
-        """Binary cross-entropy, averaged within a prompt and then over prompts."""
+        """Binary cross-entropy, mean of the prompts' means; or divergence from the base's choice."""
         batch = self.text.batch([row.ids for row in rows])
         logits = model.gliclass(batch.ids, batch.mask)
+        if all(UNKNOWN in row.target for row in rows if isinstance(row.target, list)):
+            return self._unlike_the_base(model, rows, logits)
         losses = [
-            F.binary_cross_entropy_with_logits(z, torch.tensor(row.target)) for z, row in zip(logits, rows, strict=True)
+            F.binary_cross_entropy_with_logits(z, torch.tensor(row.target, device=z.device))
+            for z, row in zip(logits, rows, strict=True)
         ]
         return torch.stack(losses).mean()
+
+    def _unlike_the_base(self, model: Mini, rows: list[Row], logits: list[Tensor]) -> Tensor:
+        """Divergence of the softmax over a prompt's labels from that of the base's cosines."""
+        texts, labels = zip(*(self._parts(row.ids) for row in rows), strict=True)
+        with torch.no_grad():
+            pooled = [
+                F.normalize(model.teacher.pool(model.teacher.encode(b.ids, b.mask), b.mask), dim=-1)
+                for b in (self.text.batch(list(texts)), self.text.batch([label for some in labels for label in some]))
+            ]
+        cosines = pooled[1].split([len(some) for some in labels])
+        losses = [
+            F.kl_div(F.log_softmax(z, -1), F.log_softmax(20 * (c @ t), -1), log_target=True, reduction="sum")
+            for z, c, t in zip(logits, cosines, pooled[0], strict=True)
+        ]
+        return 0.3 * torch.stack(losses).mean()
+
+    def _parts(self, ids: list[int]) -> tuple[list[int], list[list[int]]]:
+        """The text and the labels of a prompt, each as a row of its own."""
+        at = ids.index(self.text.text)
+        labels: list[list[int]] = []
+        for token in ids[1:at]:
+            if token == self.text.label:
+                labels.append([self.text.cls])
+            else:
+                labels[-1].append(token)
+        return [self.text.cls, *ids[at + 1 :]], [[*label, self.text.sep] for label in labels]
 
 
 class Heads:
@@ -179,7 +220,7 @@ class Heads:
     def draw(self, rng: random.Random) -> tuple[str, list[Row]]:
         """A head and one batch for it."""
         head = pick(rng, HEAD_MIX, self.examples.heads)
-        room = 192 if head == "injection" else 72
+        room = {"injection": 128, "jailbreak": 192}.get(head, 72)
         drawn = [self._item(rng, head) for _ in range(max(4, self.budget // (40 if room > 72 else 16)))]
         ids = self.text.single([text for text, _ in drawn], room)
         return head, bucket(rng, [Row(i, 0, target) for i, (_, target) in zip(ids, drawn, strict=True)], self.budget)
@@ -193,8 +234,8 @@ class Heads:
         if head == "intent" and name == "other" and rng.random() < 0.1:  # "Hello, my card is lost" wants an answer.
             opening = rng.choice((phrases.GREETINGS, phrases.THANKS))
             text = f"{rng.choice(opening)}{rng.choice((', ', '. ', ' - ', ' '))}{text}"
-        if head == "injection":
-            text = self._carrier(rng, text, name == "injection", source)
+        if head in ("injection", "jailbreak"):
+            text = self._carrier(rng, text, target == 0, source)
         return text, target
 
     def _carrier(self, rng: random.Random, text: str, attack: bool, source: str) -> str:
@@ -212,54 +253,5 @@ class Heads:
         """Cross-entropy of the head."""
         head, rows = drawn
         batch = self.text.batch([row.ids for row in rows])
-        return F.cross_entropy(model.multi(*batch, [head])[head], torch.tensor([row.target for row in rows]))
-
-
-class Retrieval:
-    """Late interaction and sentence embeddings: learn a little, stay close to the base.
-
-    Args:
-        examples: What to draw from.
-        text: The tokenizer.
-        budget: Padded tokens a batch.
-    """
-
-    def __init__(self, examples: Examples, text: Text, budget: int) -> None:
-        self.examples, self.text, self.budget = examples, text, budget
-
-    def draw(self, rng: random.Random) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
-        """Rows of queries, of passages (the i-th is relevant to the i-th query), and of ordinary texts."""
-        room = 96
-        count = max(2, self.budget * 3 // 4 // (room * 3))
-        source = self.examples.queries[pick(rng, QUERY_MIX, self.examples.queries)]
-        drawn = rng.sample(source, min(count, len(source)))
-        negatives = [text for query in drawn for text in rng.sample(query.negatives[:10], min(2, len(query.negatives)))]
-        plain = sorted((rng.choice(self.examples.plain) for _ in range(max(4, self.budget // 90))), key=len)
-        queries = self.text.single([query.query for query in drawn], 48)
-        passages = self.text.single([query.positive for query in drawn] + negatives, room)
-        return queries, passages, self.text.single(plain, 64)
-
-    def loss(self, model: Mini, drawn: tuple[list[list[int]], list[list[int]], list[list[int]]]) -> Tensor:
-        """Listwise cross-entropy, divergence from the base's own ranking, and distance from the base's states."""
-        close = torch.zeros(())
-        scores: list[tuple[Tensor, Tensor]] = []
-        wanted: list[tuple[Tensor, Tensor]] = []
-        batches = [self.text.batch(rows) for rows in drawn]
-        for of, kept in ((model.multi, scores), (model.teacher, wanted)):
-            with torch.set_grad_enabled(of is model.multi and torch.is_grad_enabled()):
-                kept += [(states := of.encode(b.ids, b.mask).float(), of.pool(states, b.mask)) for b in batches]
-        for batch, ours, base in zip(batches, scores, wanted, strict=True):
-            close = close + 4 * (1 - F.cosine_similarity(ours[1], base[1], dim=-1)).mean()
-            close = close + 2 * (1 - F.cosine_similarity(ours[0], base[0], dim=-1))[batch.mask].mean()
-        with torch.autocast("cpu", enabled=False):
-            order, wish = (self._scores(model, kept, batches) for kept in (scores, wanted))
-        right = torch.arange(len(order))
-        logp = F.log_softmax(order, -1)
-        far = F.kl_div(logp, F.log_softmax(wish.detach(), -1), log_target=True, reduction="batchmean")
-        return close / 3 + 0.4 * F.nll_loss(logp, right) + far
-
-    def _scores(self, model: Mini, states: list[tuple[Tensor, Tensor]], batches: list[Batch]) -> Tensor:
-        (q, q_pooled), (p, p_pooled) = states[:2]
-        maxsim = relevance(q, batches[0].mask, p, batches[1].mask)
-        cosine = F.normalize(q_pooled, dim=-1) @ F.normalize(p_pooled, dim=-1).T
-        return model.maxsim * maxsim + model.cosine * cosine
+        target = torch.tensor([row.target for row in rows], device=batch.ids.device)
+        return F.cross_entropy(model.multi(*batch, [head])[head], target)

@@ -1,37 +1,43 @@
 """Train the embedded default model: ``python -m headgate.train.mini --data DIR --out DIR``.
 
-Every step draws a batch of each task, adds the losses, and moves once. What a step draws depends on the seed and its
-number alone, so a resumed run goes on as if it had never stopped (bit for bit with ``--steps``; with ``--minutes`` the
-learning rate follows the clock).
+Every step draws a batch of each task that is due, adds the losses, and moves once. What a step draws depends on the
+seed and its number alone, so a resumed run goes on as if it had never stopped. The learning rate rises, stays, and
+falls in the last steps: a run can be taken up at its height and given more steps.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
-import math
 import os
 import random
-import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
+from transformers import Trainer
+from transformers.trainer_utils import get_last_checkpoint
 
+from headgate.train.common import arguments
 from headgate.train.mini import examples as reading
 from headgate.train.mini.data import Examples
+from headgate.train.mini.export import WEIGHTS
+from headgate.train.mini.matching import Names, Retrieval
 from headgate.train.mini.model import BASE, Mini, Text, base_folder, base_tokenizer
-from headgate.train.mini.tasks import Heads, Joint, Nli, Retrieval
+from headgate.train.mini.tasks import Heads, Joint, Nli
 
 log = logging.getLogger(__name__)
 
-# Padded tokens a step, and weight of the loss, by task.
-BUDGETS = {"nli": 1500, "gliclass": 1000, "heads": 900, "rank": 1000}
-WEIGHTS = {"nli": 1.0, "gliclass": 1.5, "heads": 0.7, "rank": 1.5}
-# A task is drawn in every n-th step: staying close to the base needs a reminder, not a lesson.
-EVERY = {"nli": 1, "gliclass": 1, "heads": 1, "rank": 2}
+TASKS: dict[str, Any] = {"nli": Nli, "gliclass": Joint, "heads": Heads, "rank": Retrieval, "names": Names}
+# Padded tokens a batch, weight of the loss, and in every how many steps a task is due.
+BUDGETS = {"nli": 3000, "gliclass": 1600, "heads": 1200, "rank": 2400, "names": 1000}
+WEIGHTS_OF = {"nli": 1.0, "gliclass": 1.5, "heads": 0.7, "rank": 1.0, "names": 0.7}
+EVERY = {"nli": 1, "gliclass": 1, "heads": 2, "rank": 2, "names": 1}
 
 
 @dataclass(frozen=True)
@@ -39,138 +45,146 @@ class Settings:
     """How to train.
 
     Attributes:
-        minutes: Length of the run on the clock, over all its resumptions.
-        steps: Length in steps; replaces `minutes`.
+        steps: Length of the run.
+        fall: Share of the steps, the last ones, in which the rates fall to nothing.
         seed: Of the weights and of every draw.
         backbone_rate: Highest learning rate of the pretrained weights.
         joint_rate: Highest learning rate of the joint scorer, which starts as a similarity.
         head_rate: Highest learning rate of the new weights.
-        warmup: Share of the run in which the rates rise.
-        save_minutes: How often to write a checkpoint.
+        warmup: Steps in which the rates rise.
+        save_steps: How often to write a checkpoint.
         budget: Scales the tokens a step.
+        only: The tasks to train, to see what one costs another.
     """
 
-    minutes: float = 75.0
-    steps: int | None = None
+    steps: int = 5000
+    fall: float = 0.4
     seed: int = 0
-    backbone_rate: float = 1e-4
+    backbone_rate: float = 1.5e-4
     joint_rate: float = 3e-4
     head_rate: float = 6e-4
-    warmup: float = 0.05
-    save_minutes: float = 4.0
+    warmup: int = 150
+    save_steps: int = 250
     budget: float = 1.0
+    only: tuple[str, ...] = tuple(TASKS)
 
 
-class Trainer:
-    """The loop and its state.
+@dataclass
+class Drawn:
+    """What a step learns from, by task; opaque to the Trainer, which would take lists of rows apart."""
+
+    by_task: dict[str, Any]
+
+
+class Steps(Dataset[int]):
+    """The numbers of the steps; `draw` makes the batches of one."""
+
+    def __init__(self, tasks: dict[str, Any], settings: Settings) -> None:
+        self.tasks, self.settings = tasks, settings
+
+    def __len__(self) -> int:
+        return self.settings.steps
+
+    def __getitem__(self, number: int) -> int:
+        return number
+
+    def draw(self, numbers: list[int]) -> dict[str, Drawn]:
+        """The batches of the step that is the only element of `numbers`."""
+        rng = random.Random(f"{self.settings.seed}:{numbers[0]}")
+        due = {name: task for name, task in self.tasks.items() if numbers[0] % EVERY[name] == 0}
+        return {"drawn": Drawn({name: task.draw(rng) for name, task in due.items()})}
+
+
+class Lesson(nn.Module):
+    """All parts of ``mini`` and what they are taught.
 
     Args:
-        model: What to train.
-        text: Its tokenizer.
-        examples: What to learn from.
+        model: What learns.
+        tasks: By name.
+    """
+
+    def __init__(self, model: Mini, tasks: dict[str, Any]) -> None:
+        super().__init__()
+        self.model, self.tasks = model, tasks
+
+    def forward(self, drawn: Drawn) -> dict[str, Any]:
+        """The weighted sum of the losses, and each of them."""
+        device = self.model.maxsim.device
+        with torch.autocast(device.type, torch.bfloat16):
+            losses = {name: self.tasks[name].loss(self.model, batch) for name, batch in drawn.by_task.items()}
+        for name, loss in losses.items():
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f"the loss of {name} is {loss.item()}; lower the learning rates")
+        total = torch.stack([WEIGHTS_OF[name] * loss for name, loss in losses.items()]).sum()
+        return {"loss": total, "parts": {name: loss.item() for name, loss in losses.items()}}
+
+
+class MiniTrainer(Trainer):
+    """Draws by step number, two learning rates, weights saved once.
+
+    Args:
+        lesson: What is trained.
         settings: How.
         out: Where checkpoints go.
     """
 
-    def __init__(self, model: Mini, text: Text, examples: Examples, settings: Settings, out: Path) -> None:
-        self.model, self.settings, self.out = model, settings, out
-        size = {name: int(tokens * settings.budget) for name, tokens in BUDGETS.items()}
-        self.tasks: dict[str, Any] = {
-            "nli": Nli(examples, text, size["nli"]),
-            "gliclass": Joint(examples, text, size["gliclass"]),
-            "heads": Heads(examples, text, size["heads"]),
-            "rank": Retrieval(examples, text, size["rank"]),
-        }
-        self.optimizer = optimizer(model, settings)
-        self.step, self.elapsed = 0, 0.0
+    def __init__(self, lesson: Lesson, settings: Settings, out: Path) -> None:
+        self.settings, self.steps = settings, Steps(lesson.tasks, settings)
+        self.losses: dict[str, list[float]] = defaultdict(list)
+        fall = max(1, int(settings.steps * settings.fall))
+        given = arguments(
+            out,
+            None,
+            max_steps=settings.steps,
+            per_device_train_batch_size=1,
+            lr_scheduler_type="warmup_stable_decay",
+            lr_scheduler_kwargs={"num_decay_steps": fall, "decay_type": "linear"},
+            warmup_steps=min(settings.warmup, settings.steps // 4),
+            max_grad_norm=2.0,
+            save_strategy="steps",
+            save_steps=settings.save_steps,
+            save_total_limit=2,
+            logging_steps=50,
+            seed=settings.seed,
+        )
+        super().__init__(model=lesson, args=given, train_dataset=self.steps, data_collator=self.steps.draw)
 
-    @property
-    def progress(self) -> float:
-        """From 0 to 1."""
-        if self.settings.steps is not None:
-            return self.step / self.settings.steps
-        return self.elapsed / (60 * self.settings.minutes)
+    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:  # noqa: ANN401
+        return torch.utils.data.SequentialSampler(self.steps)
 
-    def run(self) -> None:
-        """Train to the end, writing checkpoints on the way."""
-        self.model.train()
-        seen: dict[str, list[float]] = {}
-        saved = self.elapsed
-        while self.progress < 1:
-            begun = time.monotonic()
-            for name, loss in self.advance().items():
-                seen.setdefault(name, []).append(loss)
-            self.elapsed += time.monotonic() - begun
-            if self.step % 50 == 0:
-                means = " ".join(f"{name} {sum(losses) / len(losses):.4f}" for name, losses in seen.items())
-                log.info("step %d, %.1f min, %.0f%%: %s", self.step, self.elapsed / 60, 100 * self.progress, means)
-                seen = {}
-            if self.elapsed - saved > 60 * self.settings.save_minutes:
-                self.save()
-                saved = self.elapsed
-        self.save()
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Tensor:  # noqa: ANN401
+        """The loss of a step; its parts are kept for the log."""
+        found = model(**inputs)
+        for name, loss in found["parts"].items():
+            self.losses[name].append(loss)
+        return cast("Tensor", found["loss"])
 
-    def advance(self) -> dict[str, float]:
-        """One step; returns the losses by task."""
-        rng = random.Random(f"{self.settings.seed}:{self.step}")
-        torch.manual_seed(self.settings.seed * 1_000_003 + self.step)
-        rate = schedule(self.progress, self.settings.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * rate
-        losses = {}
-        for name, task in self.tasks.items():
-            if self.step % EVERY[name]:
-                continue
-            drawn = task.draw(rng)
-            with torch.autocast("cpu", torch.bfloat16):
-                loss: Tensor = task.loss(self.model, drawn)
-            if not torch.isfinite(loss):
-                raise FloatingPointError(
-                    f"step {self.step}: the loss of {name} is {loss.item()}; lower the learning rates"
-                )
-            # Task by task, so that only one task's activations are held at a time.
-            (WEIGHTS[name] * loss).backward()
-            losses[name] = loss.item()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        return losses
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the mean loss of each task to what the Trainer logs."""
+        logs |= {name: round(sum(some) / len(some), 4) for name, some in self.losses.items()}
+        self.losses.clear()
+        super().log(logs, start_time)
+        said = " ".join(f"{name} {value:.4g}" for name, value in logs.items() if isinstance(value, float))
+        log.info("step %d: %s", self.state.global_step, said)
 
-    def save(self) -> None:
-        """Write the checkpoint; a stop while writing leaves the one before."""
-        state = {
-            "weights": self.model.weights(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "elapsed": self.elapsed,
-        }
-        torch.save(state, self.out / "checkpoint.tmp")
-        os.replace(self.out / "checkpoint.tmp", self.out / "checkpoint.pt")
-        log.info("checkpoint at step %d", self.step)
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:  # noqa: ANN401
+        """AdamW with a small rate for the pretrained weights and larger ones for the new."""
+        if self.optimizer is None:
+            self.optimizer = optimizer(self.model.model, self.settings)  # type: ignore[union-attr, arg-type]
+        return self.optimizer
 
-    def resume(self) -> None:
-        """Take up the checkpoint in the folder, if there is one."""
-        path = self.out / "checkpoint.pt"
-        if not path.exists():
-            log.info("no checkpoint under %s; starting anew", self.out)
-            return
-        state = torch.load(path, weights_only=True)
-        self.model.restore(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.elapsed = state["step"], state["elapsed"]
-        log.info("resumed at step %d", self.step)
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ANN401
+        out = Path(output_dir or str(self.args.output_dir))
+        out.mkdir(parents=True, exist_ok=True)
+        torch.save(self.model.model.weights(), out / WEIGHTS)  # type: ignore[union-attr, operator]
 
-
-def schedule(progress: float, warmup: float) -> float:
-    """The share of the peak rate: up in a line, then down a cosine to nearly nothing."""
-    if progress < warmup:
-        return max(progress / warmup, 0.01)
-    return max(0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup)))), 0.002)
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401
+        weights = torch.load(Path(resume_from_checkpoint) / WEIGHTS, weights_only=True, map_location="cpu")
+        self.model.model.restore(weights)  # type: ignore[union-attr, operator]
 
 
 def optimizer(model: Mini, settings: Settings) -> torch.optim.AdamW:
-    """AdamW with a small rate for the pretrained weights and larger ones for the new."""
+    """AdamW; biases and norms don't decay."""
     rates = {id(p): settings.joint_rate for p in model.gliclass.parameters()}
     rates |= {id(p): settings.backbone_rate for p in model.multi.backbone.parameters()}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
@@ -178,13 +192,11 @@ def optimizer(model: Mini, settings: Settings) -> torch.optim.AdamW:
         if parameter.requires_grad:
             key = (rates.get(id(parameter), settings.head_rate), parameter.ndim > 1)
             groups.setdefault(key, []).append(parameter)
-    decayed = [
-        {"params": params, "peak": rate, "weight_decay": 0.01 * matrix} for (rate, matrix), params in groups.items()
-    ]
-    return torch.optim.AdamW(decayed, lr=0.0, betas=(0.9, 0.98))
+    decayed = [{"params": some, "lr": rate, "weight_decay": 0.01 * matrix} for (rate, matrix), some in groups.items()]
+    return torch.optim.AdamW(decayed, lr=settings.backbone_rate, betas=(0.9, 0.98))
 
 
-def prepare(data: Path, out: Path, base: str, settings: Settings, *, resume: bool) -> Trainer:
+def prepare(data: Path, out: Path, base: str, settings: Settings) -> MiniTrainer:
     """Read and build everything, up to the first step.
 
     Args:
@@ -192,47 +204,60 @@ def prepare(data: Path, out: Path, base: str, settings: Settings, *, resume: boo
         out: Where checkpoints go; made if absent.
         base: A folder or a hub id.
         settings: How.
-        resume: Go on from the checkpoint under `out`.
 
     Raises:
         DataError: The data is wrong.
-        FileExistsError: `out` holds a checkpoint and `resume` is False.
     """
-    if not resume and (out / "checkpoint.pt").exists():
-        raise FileExistsError(f"{out} holds a checkpoint; expected an empty folder. Give --resume, or another --out")
-    out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
     folder = base_folder(base)
     text = Text(base_tokenizer(folder))
-    examples = reading.load(data, seed=settings.seed)
+    examples: Examples = reading.load(data, seed=settings.seed)
     log.info("dropped because evaluation files hold them: %s", dict(examples.dropped))
-    trainer = Trainer(Mini(folder, text), text, examples, settings, out)
-    if resume:
-        trainer.resume()
+    tasks = {name: TASKS[name](examples, text, int(BUDGETS[name] * settings.budget)) for name in settings.only}
+    trainer = MiniTrainer(Lesson(Mini(folder, text), tasks), settings, out)
+    text.device = trainer.args.device
     return trainer
+
+
+def train(trainer: MiniTrainer, *, resume: bool) -> None:
+    """Run to the end and write the weights and the history into the output folder.
+
+    Raises:
+        FileExistsError: The folder holds a checkpoint and `resume` is False.
+    """
+    out = Path(str(trainer.args.output_dir))
+    last = get_last_checkpoint(str(out)) if out.is_dir() else None
+    if last is not None and not resume:
+        raise FileExistsError(f"{out} holds a checkpoint; expected an empty folder. Give --resume, or another --out")
+    trainer.train(resume_from_checkpoint=last)
+    trainer.save_model()
+    trainer.save_state()
+    (out / "settings.json").write_text(json.dumps(trainer.settings.__dict__, indent=2) + "\n", encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
+    usual = Settings()
     parser = argparse.ArgumentParser(
         prog="python -m headgate.train.mini", description="Train the embedded default model."
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with one folder a data set")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--base", default=BASE, help="folder or hub id of the base model")
-    parser.add_argument("--minutes", type=float, default=Settings.minutes, help="length of the run on the clock")
-    parser.add_argument("--steps", type=int, help="length in steps, instead of --minutes")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=usual.steps, help="length of the run")
+    parser.add_argument("--fall", type=float, default=usual.fall, help="share of the steps in which the rates fall")
+    parser.add_argument("--seed", type=int, default=usual.seed)
+    parser.add_argument("--only", nargs="+", choices=sorted(TASKS), default=list(TASKS), help="train these tasks alone")
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count(), help="torch counts physical cores only; here every thread helps"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint under --out")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint under --out")
     given = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     torch.set_num_threads(given.threads)
-    settings = Settings(minutes=given.minutes, steps=given.steps, seed=given.seed)
-    prepare(given.data, given.out, given.base, settings, resume=given.resume).run()
+    settings = Settings(steps=given.steps, fall=given.fall, seed=given.seed, only=tuple(given.only))
+    train(prepare(given.data, given.out, given.base, settings), resume=given.resume)
 
 
 if __name__ == "__main__":

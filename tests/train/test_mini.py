@@ -1,0 +1,295 @@
+"""The training of mini, end to end on a tiny random BERT and made-up rows."""
+
+import gzip
+import json
+import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import BertConfig, BertModel
+
+from headgate import DataError, load
+from headgate.train.common import normal
+from headgate.train.mini import examples
+from headgate.train.mini.calibrating import route_calibration
+from headgate.train.mini.card import card
+from headgate.train.mini.data import Held
+from headgate.train.mini.export import WEIGHTS, export, load_checkpoint
+from headgate.train.mini.finish import guard_rows, refit
+from headgate.train.mini.labels import say, spoken
+from headgate.train.mini.matching import Names
+from headgate.train.mini.model import ALARMS, HEADS, Mini, Text, base_tokenizer, relevance
+from headgate.train.mini.tasks import UNKNOWN, Joint
+from headgate.train.mini.training import Settings, prepare, train
+from tests import tiny
+
+WORDS = ["the", "gardener", "reset", "pump", "hub", "lost", "its", "password", "refund", "invoice", "valve", "soil"]
+
+
+def sentence(rng: random.Random) -> str:
+    return " ".join(rng.choices(WORDS, k=6)) + f" {rng.randrange(10_000)}"
+
+
+def write(root: Path, name: str, split: str, rows: list[dict[str, Any]]) -> None:
+    (root / name).mkdir(parents=True, exist_ok=True)
+    with gzip.open(root / name / f"{split}.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def made_up(rng: random.Random) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the sets without which a task would have nothing to draw."""
+
+    def texts(number: int, **same: Any) -> list[dict[str, Any]]:
+        return [{"text": sentence(rng), **same} for _ in range(number)]
+
+    def queries() -> list[dict[str, Any]]:
+        return [{"query": sentence(rng), "positives": {f"d{i}": 1}, "negatives": ["d8", "d9"]} for i in range(6)]
+
+    nli = ("entailment", "neutral", "contradiction")
+    return {
+        "mnli": [{"premise": sentence(rng), "hypothesis": sentence(rng), "label": nli[i % 3]} for i in range(12)],
+        "clinc150": texts(6, label="track_order", domain="home") + texts(6, label="pay_bill", domain="banking"),
+        "smalltalk_ggu": texts(3, label="greeting") + texts(3, label="gratitude") + texts(3, label="other_smalltalk"),
+        "goemotions": texts(4, labels=["joy"]) + texts(4, labels=["anger"]) + texts(4, labels=["neutral"]),
+        "paradetox": texts(4, label="toxic") + texts(4, label="neutral"),
+        "jailbreak_prompts": texts(4, label="jailbreak") + texts(4, label="benign"),
+        "harmful_prompts": texts(4, label="harmful", source="made up") + texts(4, label="benign", source="made up"),
+        "edos_sexism": texts(4, label="sexist") + texts(4, label="not sexist"),
+        "nq_passages": queries(),
+    }
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    sets = made_up(random.Random(0))
+    for name, rows in sets.items():
+        write(root, name, "train", rows)
+    corpus = [{"doc_id": f"d{i}", "title": f"page {i}", "text": sentence(random.Random(i))} for i in range(10)]
+    write(root, "nq_passages", "corpus", corpus)
+    # Of the first row of the train file, in another spelling: that row must not be trained on.
+    write(root, "clinc150", "test", [{"text": sets["clinc150"][0]["text"].upper() + "!", "label": "track_order"}])
+    return root
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    tok = tiny.tokenizer("bert")
+    tok.add_tokens(["[unused0]", "[unused1]"])
+    tok.save(str(folder / "tokenizer.json"))
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    BertModel(BertConfig(vocab_size=tok.get_vocab_size(), **sizes), add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+FOUR = Settings(steps=4, save_steps=2, warmup=1, budget=0.1)
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run; its first checkpoint is from the middle."""
+    out = tmp_path_factory.mktemp("run")
+    train(prepare(data, out, str(base), FOUR), resume=False)
+    return out
+
+
+@pytest.fixture(scope="module")
+def folder(run: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("mini")
+    export(*load_checkpoint(run, str(base)), out)
+    return out
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = torch.load(folder / WEIGHTS, weights_only=True)
+    return found
+
+
+def test_a_resumed_run_goes_on_bit_for_bit(data: Path, base: Path, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "checkpoint-2", tmp_path / "checkpoint-2")
+    train(prepare(data, tmp_path, str(base), FOUR), resume=True)
+    middle, straight, resumed = (weights(f) for f in (run / "checkpoint-2", run, tmp_path))
+    assert not torch.equal(middle["multi.heads.nli.weight"], straight["multi.heads.nli.weight"])
+    for name, value in straight.items():
+        assert torch.equal(value, resumed[name]), name
+    state = json.loads((tmp_path / "trainer_state.json").read_text())
+    assert state["global_step"] == 4
+
+
+def test_a_run_does_not_overwrite_another(data: Path, base: Path, run: Path) -> None:
+    with pytest.raises(FileExistsError, match="--resume"):
+        train(prepare(data, run, str(base), FOUR), resume=False)
+
+
+def test_one_task_leaves_the_others_parts_alone(data: Path, base: Path, run: Path, tmp_path: Path) -> None:
+    torch.manual_seed(FOUR.seed)
+    text = Text(base_tokenizer(base))
+    before = Mini(base, text).weights()
+    train(prepare(data, tmp_path, str(base), replace(FOUR, only=("nli",))), resume=False)
+    after = weights(tmp_path)
+    assert not torch.equal(before["multi.heads.nli.weight"], after["multi.heads.nli.weight"])
+    for name in ("multi.heads.injection.weight", "gliclass.text_projector.linear_1.weight", "maxsim"):
+        assert torch.equal(before[name], after[name]), name
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(data: Path, base: Path, tmp_path: Path) -> None:
+    trainer = prepare(data, tmp_path, str(base), FOUR)
+    with torch.no_grad():
+        trainer.model.model.maxsim.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="the loss of rank is nan"):
+        train(trainer, resume=False)
+
+
+def test_rows_that_nobody_labelled_pull_the_joint_scorer_towards_the_base(data: Path, base: Path) -> None:
+    torch.manual_seed(0)
+    text = Text(base_tokenizer(base))
+    model, task = Mini(base, text), Joint(examples.load(data), text, 200)
+    rng = random.Random(0)
+    rows = task._rows(rng, [task._any(rng) for _ in range(8)])
+    assert {t for row in rows for t in row.target} == {UNKNOWN}
+    optimizer = torch.optim.Adam(model.gliclass.parameters(), lr=0.01)
+    losses = []
+    for _ in range(8):
+        loss = task.loss(model, rows)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_names_are_learned_from_what_is_true(data: Path, base: Path) -> None:
+    task = Names(examples.load(data), Text(base_tokenizer(base)), 300)
+    for seed in range(20):
+        menu = task.draw(random.Random(seed))
+        assert len(menu.true) == len(menu.texts)
+        assert {len(row) for row in menu.true} == {len(menu.labels)}
+        assert all(map(any, menu.true))
+
+
+def test_the_export_has_what_the_loader_reads(folder: Path) -> None:
+    names = {p.name for p in folder.iterdir()}
+    assert names == {"config.json", "model.safetensors", "tokenizer.json", "scorer.json"}
+
+    found = load_file(folder / "model.safetensors")
+    assert {w.dtype for w in found.values()} == {torch.float16}
+    for name in HEADS:
+        assert len(found[f"heads.{name}.weight"]) == (1 if name in ALARMS else len(HEADS[name]))
+    for name in ("text_projector.linear_1", "classes_projector.linear_2"):
+        assert f"gliclass.{name}.weight" in found
+    assert "backbone.embeddings.word_embeddings.weight" in found
+    assert not [name for name in found if "pooler" in name or "encoder_model" in name]
+
+    scorer = json.loads((folder / "scorer.json").read_text())
+    assert set(scorer["parts"]) == {"nli", "rank", "route", "gliclass", "heads", "embed"}
+    assert set(scorer["defaults"]) == {"rerank", "route", "guard", "embed"}
+    assert scorer["parts"]["nli"]["classes"] == ["entailment", "neutral", "contradiction"]
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    assert tokenizer["truncation"] is None
+    assert tokenizer["padding"] is None
+    assert tokenizer["normalizer"]["normalizers"][0]["type"] == "NFKC"
+    for part in scorer["parts"]:
+        load(folder / part)
+
+
+def test_finishing_touches_the_guard_heads_alone(data: Path, folder: Path, tmp_path: Path) -> None:
+    refit(folder, tmp_path, examples.load(data), seed=0)
+    before, after = (load_file(f / "model.safetensors") for f in (folder, tmp_path))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {f"heads.{head}.{kind}" for head in ALARMS for kind in ("weight", "bias")}
+    rows = guard_rows(examples.load(data), "injection", random.Random(0))
+    assert {"Thanks!", "hello"} & {row["text"] for row in rows}
+
+
+def test_a_router_calibrated_on_its_own_likelihood_declines_rightly() -> None:
+    rng = np.random.default_rng(0)
+    right = rng.integers(-1, 4, size=4000)
+    z = rng.normal(size=(4000, 4))
+    z[right >= 0, right[right >= 0]] += 3
+    # P(k) of the truth is exp(3 z_k - 4.5) beside 1 for none, of which the fit must find scale and shift.
+    fit = route_calibration(z, right)
+    assert fit["scale"] == pytest.approx(3, abs=0.3)
+    assert fit["shift"] == pytest.approx(-4.5, abs=0.5)
+
+
+def test_rows_of_evaluation_files_are_dropped(data: Path) -> None:
+    found = examples.load(data)
+    assert found.dropped == {"clinc150": 1}
+    assert len(found.choices["clinc150"]) == 11
+
+
+def test_thirteen_words_in_a_row_are_a_repetition(tmp_path: Path) -> None:
+    words = [f"word{i}" for i in range(30)]
+    write(tmp_path, "far", "test", [{"premise": " ".join(words), "hypothesis": "Short.", "label": "neutral"}])
+    write(tmp_path, "far", "train", [{"text": "never read"}])
+    held = Held(tmp_path)
+    assert held.repeats("Before it, " + ", ".join(words[5:18]).upper() + " and after")
+    assert not held.repeats(" ".join(words[5:17]))
+    assert not held.repeats("never read")
+    assert held.has({"premise": "A wholly other text", "hypothesis": " ".join(words[17:30])})
+    assert not held.has({"premise": "A wholly other text", "hypothesis": "Short."})
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"premise": "", "hypothesis": "b", "label": "neutral"}, "mnli, train row 1: field 'premise'"),
+        ({"premise": "a", "hypothesis": "b", "label": "maybe"}, "mnli, train row 1: label 'maybe'"),
+    ],
+)
+def test_a_wrong_row_stops_before_the_first_step(tmp_path: Path, row: dict[str, str], message: str) -> None:
+    write(tmp_path, "mnli", "train", [row])
+    with pytest.raises(DataError, match=message):
+        examples.load(tmp_path)
+
+
+def test_without_data_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no training text for class"):
+        examples.load(tmp_path)
+
+
+def test_labels_are_said_in_words() -> None:
+    assert [spoken(name) for name in ("track_order", "PlayMusic", "set.alarm")] == [
+        "track order",
+        "play music",
+        "set alarm",
+    ]
+    said = {say(random.Random(seed), "pay_bill", ["my bill is due"]).lower() for seed in range(60)}
+    assert {"pay bill", "my bill is due", "help with pay bill"} <= said
+    assert normal("Ｈello,  WORLD!") == "hello world"
+
+
+def test_relevance_leaves_out_special_tokens_and_padding() -> None:
+    torch.manual_seed(0)
+    query, passage = torch.randn(1, 5, 8), torch.randn(1, 7, 8)
+    q, p = (torch.nn.functional.normalize(x, dim=-1) for x in (query[0, 1:4], passage[0, 1:5]))
+    by_hand = (q @ p.T).amax(1).mean()
+    mask = torch.arange(7)[None] < 6
+    found = relevance(query, torch.ones(1, 5, dtype=torch.bool), passage, mask)
+    assert found.item() == pytest.approx(by_hand.item(), abs=1e-6)
+
+
+def test_the_card_lists_every_source_and_marks_what_the_base_has_seen() -> None:
+    reranking = {
+        "trec_dl19": {"rows": 2, "first stage": 0.4, "rank": 0.5},
+        "scifact": {"rows": 2, "first stage": 0.4},
+    }
+    chosen = {
+        "routing": {"route": {"balanced": 0.75}},
+        "thresholds": {"toxicity:toxic": {"safe": 9, "safe that pass": 0.99}},
+    }
+    text = card({"reranking": reranking, "label_order": {"rows": 3, "flips at 16 labels": 0.02}}, chosen)
+    assert "| trec_dl19 (source seen by the base) | 2 | 0.400 | 0.500 |" in text
+    assert "| scifact | 2 | 0.400 |  |" in text
+    assert "| mini/gliclass | 3 | 0.020 |" in text
+    assert "| toxicity:toxic | 9 | 0.990 |" in text
+    assert "| vitaminc_synthetic | SA |" in text
+    assert "Not measured" in card({}, {})
