@@ -189,6 +189,8 @@ def guards(parts: Parts) -> Found:
         ("hatecheck", "toxicity:toxic", ("hateful",)),
         ("hate_offensive_davidson", "toxicity:toxic", ("hate", "offensive")),
     ):
+        if rule not in (scorer.labels or ()):  # an edition without this head
+            continue
         test = [
             {"text": row["text"], "label": rule if row["label"] in bad else None}
             for row in parts.rows(name, "test", 4000, shuffled=True)
