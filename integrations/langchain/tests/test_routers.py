@@ -142,8 +142,11 @@ def test_input_key_names_the_entry_of_a_mapping() -> None:
 
 
 def test_unreadable_inputs_raise() -> None:
-    for wrong in (None, 7, b"text", [7], [None]):
-        with pytest.raises((TypeError, ValueError, NotImplementedError)):
+    for wrong, said in ((None, "NoneType"), (7, "int"), (b"text", "bytes")):
+        with pytest.raises(TypeError, match=f"input is {said}; expected a text, a message, or a list of messages"):
+            toy().invoke(wrong)
+    for wrong, said in (([7], "int"), ([None], "NoneType"), (["a text", 7], "int, str")):
+        with pytest.raises(ValueError, match=f"input is a list of {said}; expected messages, or one text"):
             toy().invoke(wrong)
 
 

@@ -99,8 +99,12 @@ def conversation(value: Judged, key: str | None) -> Read:
         return [value]
     if isinstance(value, PromptValue):
         return value.to_messages()
-    if isinstance(value, Sequence):
-        return convert_to_messages(value)
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        try:
+            return convert_to_messages(value)
+        except NotImplementedError as e:  # what the host raises for a type that is no message
+            kinds = sorted({type(one).__name__ for one in value})
+            raise ValueError(f"input is a list of {', '.join(kinds)}; expected messages, or one text.") from e
     hint = ' Pass input_key="…" to say which entry is judged.' if isinstance(value, Mapping) else ""
     raise TypeError(f"input is {type(value).__name__}; expected a text, a message, or a list of messages.{hint}")
 

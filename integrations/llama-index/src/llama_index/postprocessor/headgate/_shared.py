@@ -13,7 +13,7 @@ from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
 import headgate
-from headgate import Label, Scorer, Scores
+from headgate import Label, Scorer, ScorerError, Scores
 
 dispatcher = get_dispatcher("llama_index.postprocessor.headgate")
 LOAD = ("family", "revision", "device", "dtype", "template", "classes", "max_length")
@@ -148,7 +148,7 @@ class _EveryThreshold(dict[str, float]):
 
 
 class _Unread:
-    """Stands in for a scorer that is not loaded yet."""
+    """Stands in for a scorer that is not loaded yet, so that a noun's own checks run before the model is read."""
 
     joint = False
     labels = None
@@ -156,10 +156,10 @@ class _Unread:
     thresholds = _EveryThreshold()
 
     def score(self, texts: Sequence[str], labels: Sequence[str | Label]) -> Scores:
-        raise NotImplementedError
-
-    def split_label(self, label: str) -> list[str]:
-        raise NotImplementedError
+        raise ScorerError(
+            f"{len(texts)} texts came to the stand-in of a model that is not loaded; expected none: "
+            "ask the adapter, which loads its model on first use."
+        )
 
 
 _UNREAD = _Unread()
