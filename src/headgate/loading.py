@@ -5,6 +5,7 @@ argument that answers it; nothing is guessed from a name.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -64,29 +65,20 @@ def load(  # noqa: PLR0913  one call, everything by name
     """
     if family is not None and family not in get_args(FamilyName):
         raise ValueError(f"family is {family!r}; expected one of {list(get_args(FamilyName))}.")
-    checkpoint = open_checkpoint(
-        where,
-        revision=revision,
-        device=device,
-        dtype=dtype,
-        template=template,
-        classes=classes,
-        max_length=max_length,
-    )
+    files = open_checkpoint(where, revision=revision, device=device, dtype=dtype, max_length=max_length)
+    checkpoint = replace(files, template=template, classes=_classes(classes))
     import torch
 
     with torch.random.fork_rng(devices=[]):  # modules are born with random weights; the caller's draws stay theirs
         return _FAMILIES[family or _family(checkpoint)].from_checkpoint(checkpoint)
 
 
-def open_checkpoint(  # noqa: PLR0913  as load
+def open_checkpoint(
     where: str | Path,
     *,
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
-    template: str | None = None,
-    classes: Classes | None = None,
     max_length: int | None = None,
 ) -> Checkpoint:
     """The files that :func:`load` would make a scorer of; arguments and errors are the same."""
@@ -100,8 +92,6 @@ def open_checkpoint(  # noqa: PLR0913  as load
         settings=_settings(folder, part),
         device=there,
         dtype=resolve_dtype(dtype, there),
-        template=template,
-        classes=_classes(classes),
         max_length=max_length,
     )
 

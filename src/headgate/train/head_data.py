@@ -52,6 +52,35 @@ class Labelled:
     targets: dict[str, Floats]
 
 
+class Lesson(NamedTuple):
+    """All heads by name, those of the base first; what the rows say of them; and the names of those to train."""
+
+    heads: dict[str, Head]
+    data: Labelled
+    trained: list[str]
+
+
+def lesson(source: Source, given: Heads | None, known: Mapping[str, Head], only: Sequence[str] | None) -> Lesson:
+    """Read the rows and settle what is learned from them.
+
+    Args:
+        source: The rows.
+        given: Heads to add, by name; None takes those of the base, or else of the rows.
+        known: Those of the base.
+        only: The heads to train; None: all new ones and those that rows label.
+
+    Raises:
+        DataError: A row is wrong, or nothing can be learned from them all.
+        ValueError: `only` names no head, or a regression.
+    """
+    found = answers(source, alone(given, known, only))
+    heads = declared(found, given, known)
+    data = labelled(found, heads)
+    trained = trainees(heads, known, data, only)
+    learnable(data, heads, trained)
+    return Lesson(heads, data, trained)
+
+
 def answers(source: Source, alone: str | None) -> list[Answer]:
     """Every row of a file or of an iterable.
 

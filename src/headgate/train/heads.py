@@ -23,7 +23,7 @@ from headgate.loading import open_checkpoint
 from headgate.models.calls import head_logits, sentence_vectors
 from headgate.models.checkpoint import Checkpoint
 from headgate.models.multi_head import MultiHead, Pooling
-from headgate.train.head_data import Heads, alone, answers, declared, labelled, learnable, trainees
+from headgate.train.head_data import Heads, lesson
 from headgate.train.head_folder import different, grown, heads_of, loaded, save, thresholds
 from headgate.train.head_loss import ClassWeights, loss_weights
 
@@ -86,11 +86,7 @@ def fit_heads(  # noqa: PLR0913  one call, everything by name
     if out is not None:
         different(out, checkpoint)
     known = heads_of(checkpoint, heads)
-    found = answers(rows, alone(heads, known, only))
-    every = declared(found, heads, known)
-    data = labelled(found, every)
-    fitted = trainees(every, known, data, only)
-    learnable(data, every, fitted)
+    every, data, fitted = lesson(rows, heads, known, only)
     weights = loss_weights(data, every, fitted, class_weights)
     model = grown(checkpoint, known, every, pooling)
     model.normalize = model.normalize or not known

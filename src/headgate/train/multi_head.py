@@ -22,7 +22,7 @@ from headgate.models.checkpoint import Checkpoint
 from headgate.models.multi_head import Pooling
 from headgate.train.common import arguments as usual
 from headgate.train.common import contained, start
-from headgate.train.head_data import Heads, Labelled, alone, answers, declared, labelled, labels_of, learnable, trainees
+from headgate.train.head_data import Heads, Labelled, alone, answers, declared, labelled, labels_of, lesson
 from headgate.train.head_folder import different, grown, heads_of, loaded, save
 from headgate.train.head_loss import ClassWeights, Collate, HeadLoss, Item, loss_weights, measured
 
@@ -90,11 +90,7 @@ def train_heads(  # noqa: PLR0913  one call, everything by name
     checkpoint = start(base, revision=revision, max_length=max_length)
     different(out, checkpoint)
     known = heads_of(checkpoint, heads)
-    found = answers(rows, alone(heads, known, only))
-    every = declared(found, heads, known)
-    data = labelled(found, every)
-    trained = trainees(every, known, data, only)
-    learnable(data, every, trained)
+    every, data, trained = lesson(rows, heads, known, only)
     metric = None if evaluation is None else "loss"
     args = usual(out, arguments, metric=metric, patience=patience, seed=seed, learning_rate=3e-5)
     model = grown(checkpoint, known, every, pooling)

@@ -114,6 +114,14 @@ class Examples:
     dropped: Counter[str] = field(default_factory=Counter)
     """How many rows were dropped because they occur in an evaluation file."""
 
+    def by_label(self, *pools: str) -> dict[str, dict[str, list[str]]]:
+        """The texts of some pools by pool and label; of a text with several labels, by the first."""
+        found: dict[str, dict[str, list[str]]] = {}
+        for pool in pools:
+            for item in self.choices.get(pool, []):
+                found.setdefault(pool, {}).setdefault(item.truth[0], []).append(item.text)
+        return found
+
 
 def rows(root: Path, name: str, split: str) -> Iterator[Row]:
     """The rows of one file of a set."""

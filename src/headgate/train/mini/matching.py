@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from headgate.train.mini.data import Examples
 from headgate.train.mini.labels import say
-from headgate.train.mini.mixes import POOL_MIX, QUERY_MIX, pick
+from headgate.train.mini.mixes import POOL_MIX, QUERY_MIX, Task, pick
 from headgate.train.mini.model import Batch, Mini, Text, relevance
 
 F = nn.functional
@@ -47,17 +47,8 @@ def departure(order: Tensor, wish: Tensor) -> Tensor:
     return F.kl_div(F.log_softmax(order, -1), F.log_softmax(wish.detach(), -1), log_target=True, reduction="batchmean")
 
 
-class Retrieval:
-    """Late interaction and sentence embeddings: learn where the labels help, keep what the base knows.
-
-    Args:
-        examples: What to draw from.
-        text: The tokenizer.
-        budget: Padded tokens a batch.
-    """
-
-    def __init__(self, examples: Examples, text: Text, budget: int) -> None:
-        self.examples, self.text, self.budget = examples, text, budget
+class Retrieval(Task):
+    """Late interaction and sentence embeddings: learn where the labels help, keep what the base knows."""
 
     def draw(self, rng: random.Random) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
         """Rows of queries, of passages (the i-th is relevant to the i-th query), and of ordinary texts."""
@@ -89,21 +80,12 @@ class Menu(NamedTuple):
     true: list[list[bool]]
 
 
-class Names:
-    """Texts and the names of their labels: a label is a short query, and its texts are the passages.
-
-    Args:
-        examples: What to draw from.
-        text: The tokenizer.
-        budget: Padded tokens a batch.
-    """
+class Names(Task):
+    """Texts and the names of their labels: a label is a short query, and its texts are the passages."""
 
     def __init__(self, examples: Examples, text: Text, budget: int) -> None:
-        self.examples, self.text, self.budget = examples, text, budget
-        self.twins: dict[str, dict[str, list[str]]] = {}
-        for pool in ("clinc150", "clinc150_domains", "snips", "smalltalk", "subjects"):
-            for item in examples.choices.get(pool, []):
-                self.twins.setdefault(pool, {}).setdefault(item.truth[0], []).append(item.text)
+        super().__init__(examples, text, budget)
+        self.twins = examples.by_label("clinc150", "clinc150_domains", "snips", "smalltalk", "subjects")
 
     def draw(self, rng: random.Random) -> Menu:
         """One pool's labels, and texts of which one label or more are true."""

@@ -6,6 +6,9 @@ import random
 from collections.abc import Container
 from typing import NamedTuple
 
+from headgate.train.mini.data import Examples
+from headgate.train.mini.model import Text
+
 NLI_MIX = {
     "mnli": 0.42,
     "wanli": 0.18,
@@ -85,6 +88,19 @@ class Row(NamedTuple):
     ids: list[int]
     first: int
     target: int | list[float]
+
+
+class Task:
+    """Something that ``mini`` is taught: subclasses draw a batch, and give its loss.
+
+    Args:
+        examples: What to draw from.
+        text: The tokenizer.
+        budget: Padded tokens a batch.
+    """
+
+    def __init__(self, examples: Examples, text: Text, budget: int) -> None:
+        self.examples, self.text, self.budget = examples, text, budget
 
 
 def pick(rng: random.Random, mix: dict[str, float], there: Container[str]) -> str:

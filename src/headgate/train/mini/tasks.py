@@ -18,6 +18,7 @@ from headgate.train.mini.mixes import (
     POOL_MIX,
     TRUE_OF_MUCH,
     Row,
+    Task,
     bucket,
     pick,
 )
@@ -28,17 +29,11 @@ UNKNOWN = -1.0
 """The target of a label of which nobody said whether it is true."""
 
 
-class Nli:
-    """Natural-language inference, and labels as hypotheses.
-
-    Args:
-        examples: What to draw from.
-        text: The tokenizer.
-        budget: Padded tokens a batch.
-    """
+class Nli(Task):
+    """Natural-language inference, and labels as hypotheses."""
 
     def __init__(self, examples: Examples, text: Text, budget: int) -> None:
-        self.examples, self.text, self.budget = examples, text, budget
+        super().__init__(examples, text, budget)
         self.by_class = {
             name: [[pair for pair in pairs if pair.label == label] for label in sorted({p.label for p in pairs})]
             for name, pairs in examples.pairs.items()
@@ -90,21 +85,12 @@ class Nli:
         return -torch.where(target == NOT_ENTAILED, logp[:, 1:].logsumexp(-1), exact).mean()
 
 
-class Joint:
-    """GLiClass: a prompt of labels and a text, one yes or no a label.
-
-    Args:
-        examples: What to draw from.
-        text: The tokenizer.
-        budget: Padded tokens a batch.
-    """
+class Joint(Task):
+    """GLiClass: a prompt of labels and a text, one yes or no a label."""
 
     def __init__(self, examples: Examples, text: Text, budget: int) -> None:
-        self.examples, self.text, self.budget = examples, text, budget
-        self.by_label: dict[str, dict[str, list[str]]] = {}
-        for pool in ("clinc150", "clinc150_domains", "snips", "smalltalk"):
-            for item in examples.choices.get(pool, []):
-                self.by_label.setdefault(pool, {}).setdefault(item.truth[0], []).append(item.text)
+        super().__init__(examples, text, budget)
+        self.by_label = examples.by_label("clinc150", "clinc150_domains", "snips", "smalltalk")
 
     def draw(self, rng: random.Random) -> list[Row]:
         """One batch of prompts; every sixth asks for what the base would say."""
@@ -198,17 +184,11 @@ class Joint:
         return [self.text.cls, *ids[at + 1 :]], [[*label, self.text.sep] for label in labels]
 
 
-class Heads:
-    """Linear heads on plain text.
-
-    Args:
-        examples: What to draw from.
-        text: The tokenizer.
-        budget: Padded tokens a batch.
-    """
+class Heads(Task):
+    """Linear heads on plain text."""
 
     def __init__(self, examples: Examples, text: Text, budget: int) -> None:
-        self.examples, self.text, self.budget = examples, text, budget
+        super().__init__(examples, text, budget)
         # By the root of its size, so that neither a small nor a huge source is all that a class is known by.
         self.mix = {
             head: {
