@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from headgate import CheckpointError, load
+from headgate.models import storage
 from headgate.models.checkpoint import Checkpoint
+from headgate.models.storage import packed, unpacked
 from tests import tiny
 
 
@@ -90,6 +92,39 @@ def test_a_plain_bin_gives_the_same_scores(folder: Path, saved: Path) -> None:
     (folder / "model.safetensors").unlink()
     a, b = (load(f, template="{}", device="cpu").score(tiny.TEXTS, tiny.LABELS) for f in (folder, saved))
     np.testing.assert_array_equal(a.log_odds, b.log_odds)
+
+
+def test_matrices_in_int8_are_within_half_a_step(folder: Path) -> None:
+    rows = torch.randn(64, 1024, generator=torch.Generator().manual_seed(0)) * torch.logspace(-6, 3, 64)[:, None]
+    rows[7] = 0
+    given = {"large": rows, "small": rows[:2], "bias": rows[0], "counts": torch.ones(300, 300, dtype=torch.int64)}
+    kept = packed(given)
+    assert kept["large"].dtype == torch.int8
+    assert set(kept) == {*given, "large.scale"}
+    found = unpacked(kept)
+    assert set(found) == set(given)
+    step = rows.abs().amax(1, keepdim=True) / 127
+    assert ((found["large"] - rows).abs() <= 0.501 * step).all()
+    assert (found["large"].amax(1) - rows.amax(1)).abs().max() <= 0.501 * step.max()
+    for name in ("small", "bias", "counts"):
+        assert torch.equal(found[name], given[name])
+
+
+def test_a_scale_of_somebody_elses_is_left_alone() -> None:
+    theirs = {"logit.scale": torch.ones(1), "logit": torch.ones(3, 3), "codes": torch.ones(2, 2, dtype=torch.int8)}
+    assert unpacked(theirs) == theirs
+
+
+def test_a_folder_in_int8_scores_nearly_the_same(folder: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "LARGE", 1)
+    path = folder / "model.safetensors"
+    kept = packed(load_file(path))
+    assert torch.int8 in {w.dtype for w in kept.values()}
+    save_file(kept, path, metadata={"format": "pt"})
+    texts, labels = ["a pump lost its password", "reset"], ["soil", "the hub"]
+    found, expected = (load(f, template="{}", device="cpu").score(texts, labels).log_odds for f in (folder, saved))
+    np.testing.assert_allclose(found, expected, atol=0.15)
+    assert (found != expected).any()
 
 
 @pytest.mark.parametrize("missing", ["classifier.weight", "bert.encoder.layer.1.output.dense.bias", "bert.pooler."])

@@ -16,7 +16,8 @@ from headgate.families.cross_encoder import CrossEncoder, class_names
 from headgate.families.gliclass import GLiClassScorer
 from headgate.families.late_interaction import LateInteraction
 from headgate.families.multi_head import MultiHeadClassifier
-from headgate.models.checkpoint import Checkpoint, Json, read_json, weight_files
+from headgate.models.checkpoint import Checkpoint, Json, read_json
+from headgate.models.storage import weight_files
 from headgate.runtime.device import resolve_device, resolve_dtype
 
 FamilyName = Literal["cross_encoder", "gliclass", "multi_head", "bi_encoder", "late_interaction"]

@@ -21,11 +21,11 @@ from headgate.train.mini.calibrating import route_calibration
 from headgate.train.mini.card import card
 from headgate.train.mini.data import Held
 from headgate.train.mini.export import WEIGHTS, export, load_checkpoint
-from headgate.train.mini.finish import guard_rows, refit
+from headgate.train.mini.finish import SHORT, _stretch, head_rows, refit
 from headgate.train.mini.labels import say, spoken
 from headgate.train.mini.matching import Names
 from headgate.train.mini.model import ALARMS, HEADS, Mini, Text, base_tokenizer, relevance
-from headgate.train.mini.tasks import UNKNOWN, Joint
+from headgate.train.mini.tasks import UNKNOWN, Joint, Nli
 from headgate.train.mini.training import Settings, prepare, train
 from tests import tiny
 
@@ -102,9 +102,18 @@ def run(data: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def folder(run: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pairs(data: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on texts that are read together with labels."""
+    out = tmp_path_factory.mktemp("pairs")
+    train(prepare(data, out, str(base), replace(FOUR, only=("nli", "gliclass"))), resume=False)
+    return out
+
+
+@pytest.fixture(scope="module")
+def folder(run: Path, pairs: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("mini")
-    export(*load_checkpoint(run, str(base)), out)
+    model, text = load_checkpoint(run, str(base))
+    export(model, load_checkpoint(pairs, str(base))[0], text, out)
     return out
 
 
@@ -180,7 +189,11 @@ def test_the_export_has_what_the_loader_reads(folder: Path) -> None:
     assert names == {"config.json", "model.safetensors", "tokenizer.json", "scorer.json"}
 
     found = load_file(folder / "model.safetensors")
-    assert {w.dtype for w in found.values()} == {torch.float16}
+    assert {w.dtype for w in found.values()} == {torch.float16}  # int8 is for matrices larger than any of these
+    assert not torch.equal(
+        found[layer := "backbone.encoder.layer.0.output.dense.weight"], found[layer.replace("backbone", "pairs")]
+    )
+    assert "pairs.embeddings.word_embeddings.weight" not in found
     for name in HEADS:
         assert len(found[f"heads.{name}.weight"]) == (1 if name in ALARMS else len(HEADS[name]))
     for name in ("text_projector.linear_1", "classes_projector.linear_2"):
@@ -200,13 +213,68 @@ def test_the_export_has_what_the_loader_reads(folder: Path) -> None:
         load(folder / part)
 
 
-def test_finishing_touches_the_guard_heads_alone(data: Path, folder: Path, tmp_path: Path) -> None:
+def test_each_part_reads_with_the_layers_that_learned_it(run: Path, pairs: Path, base: Path, folder: Path) -> None:
+    texts, labels = ["the pump lost its password", "reset the valve"], ["refund", "soil"]
+    for part, of in (("nli", pairs), ("gliclass", pairs), ("rank", run), ("heads", run)):
+        model, text = load_checkpoint(of, str(base))
+        alone = folder.parent / f"alone-{part}"
+        export(model, model, text, alone)
+        scorers = [load(f / part) for f in (folder, alone)]
+        asked = scorers[0].labels or labels
+        found, expected = (scorer.score(texts, asked).log_odds for scorer in scorers)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        other, _ = load_checkpoint(pairs if of is run else run, str(base))
+        export(other, other, text, alone)
+        assert np.abs(load(alone / part).score(texts, asked).log_odds - expected).max() > 1e-3
+
+
+def test_a_share_of_the_way_lies_between_the_base_and_the_run(run: Path, base: Path) -> None:
+    name = "encoder.layer.0.output.dense.weight"
+    none, half, all_ = (
+        load_checkpoint(run, str(base), share=share)[0].multi.backbone.get_parameter(name) for share in (0.0, 0.5, 1.0)
+    )
+    learned = weights(run)[f"multi.backbone.{name}"]
+    assert torch.equal(all_, learned)
+    assert torch.allclose(none, BertModel.from_pretrained(base).get_parameter(name))
+    assert torch.allclose(half, (none + learned) / 2)
+    assert not torch.allclose(none, learned)
+
+
+def test_runs_on_different_words_do_not_mix(run: Path, base: Path, tmp_path: Path) -> None:
+    model, text = load_checkpoint(run, str(base))
+    other, _ = load_checkpoint(run, str(base))
+    other.multi.backbone.get_input_embeddings().weight.data[3] += 1
+    with pytest.raises(ValueError, match="one --base"):
+        export(model, other, text, tmp_path)
+
+
+def test_finishing_touches_the_heads_alone(data: Path, folder: Path, tmp_path: Path) -> None:
     refit(folder, tmp_path, examples.load(data), seed=0)
     before, after = (load_file(f / "model.safetensors") for f in (folder, tmp_path))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {f"heads.{head}.{kind}" for head in ALARMS for kind in ("weight", "bias")}
-    rows = guard_rows(examples.load(data), "injection", random.Random(0))
+    assert changed == {f"heads.{head}.{kind}" for head in HEADS if head != "nli" for kind in ("weight", "bias")}
+    assert {tuple(row["heads"]) for row in head_rows(examples.load(data), "intent", random.Random(0))} == {("intent",)}
+    rows = head_rows(examples.load(data), "injection", random.Random(0))
     assert {"Thanks!", "hello"} & {row["text"] for row in rows}
+
+
+def test_a_head_reads_the_beginning_of_an_attack_and_any_stretch_of_a_harmless_text() -> None:
+    text = " ".join(f"word{i}" for i in range(400))
+    assert _stretch(text, middle=False) == text[:SHORT]
+    middle = _stretch(text, middle=True)
+    assert middle in text
+    assert len(middle) == SHORT
+    assert middle == _stretch(text, middle=True) != text[:SHORT]
+    assert _stretch("short", middle=True) == "short"
+
+
+def test_what_contradicts_a_text_is_contradicted_by_it(data: Path, base: Path) -> None:
+    found = examples.load(data)
+    task = Nli(found, Text(base_tokenizer(base)), 200)
+    pairs = {(p.premise, p.hypothesis): p.label for some in found.pairs.values() for p in some}
+    drawn = [task._pair(random.Random(seed)) for seed in range(400)]
+    turned = [p for p in drawn if (p.hypothesis, p.premise) in pairs and (p.premise, p.hypothesis) not in pairs]
+    assert {(p.label, pairs[p.hypothesis, p.premise]) for p in turned} == {(2, 2)}
 
 
 def test_a_router_calibrated_on_its_own_likelihood_declines_rightly() -> None:

@@ -17,11 +17,10 @@ from weakref import WeakValueDictionary
 
 import torch
 import transformers
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from headgate.errors import CheckpointError
+from headgate.models.storage import read_tensors, weight_files
 from headgate.runtime.tokenizer import Tokenizer
 from headgate.runtime.torch_forward import Module, TorchForward
 
@@ -80,8 +79,16 @@ class Checkpoint:
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """Every weight of the folder, by name, on the CPU."""
-        return read_tensors(self.folder)
+        """Every weight of the folder, by name, on the CPU; a part's own layers in place of the backbone's."""
+        found = read_tensors(self.folder)
+        own = {k.removeprefix(self._own): v for k, v in found.items() if self._own and k.startswith(self._own)}
+        return found | {f"backbone.{k}": v for k, v in own.items()}
+
+    @property
+    def _own(self) -> str:
+        """Where the weights are that this part alone has in place of the backbone's; "" if it has none."""
+        named = self.settings.get("layers")
+        return f"{named}." if named else ""
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The weights whose names begin with ``prefix``, without it."""
@@ -89,7 +96,7 @@ class Checkpoint:
 
     def encoder(self, config: Json, prefix: str) -> nn.Module:
         """The transformers encoder of ``config`` with the weights under ``prefix``, shared in memory."""
-        key = (str(self.folder.resolve()), self.digest(), prefix, str(self.device), str(self.dtype))
+        key = (str(self.folder.resolve()), self.digest(), self._own, prefix, str(self.device), str(self.dtype))
         with _SHARING:
             found = _SHARED.get(key)
             if found is None:
@@ -217,34 +224,6 @@ def _parsed(path: Path) -> object:
     except ValueError as e:
         raise CheckpointError(f"{path} is not JSON ({e}); download the model again.") from e
     return found
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files that hold the weights: safetensors if there are any, else .bin, else .pth."""
-    for names in ("model*.safetensors", "pytorch_model*.bin", "*model*.pth"):
-        found = sorted(folder.glob(names))
-        if found:
-            return found
-    raise CheckpointError(f"{folder} holds no weights; expected model.safetensors (or pytorch_model.bin).")
-
-
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All weights of a folder, by name, without running any code in it."""
-    tensors: dict[str, Tensor] = {}
-    for path in weight_files(folder):
-        try:
-            if path.suffix == ".safetensors":
-                tensors.update(load_file(path))
-            else:
-                tensors.update(torch.load(path, map_location="cpu", weights_only=True))
-        except SafetensorError as e:
-            raise CheckpointError(f"{path} is damaged ({e}); download the model again.") from e
-        except Exception as e:  # torch.load raises many kinds for damaged files and for pickled code
-            raise CheckpointError(
-                f"{path} is damaged or holds more than tensors; headgate runs no code from a "
-                "checkpoint. Use a safetensors file of this model."
-            ) from e
-    return tensors
 
 
 def _settings(config: Json, folder: Path) -> transformers.PreTrainedConfig:

@@ -51,9 +51,9 @@ _SUITES = (
 
 _HEAD = """# mini
 
-The default model of headgate: a small English encoder with five parts that share one backbone. It reranks documents,
-routes texts by the names of the routes, checks whether one text follows from another, and guards against toxic text
-and prompt injection, on a CPU and without a call to a large language model. First edition.
+The default model of headgate: a small English encoder. It reranks documents, routes texts by the names of the routes,
+checks whether one text follows from another, and guards against toxic text, harmful requests, jailbreaks and prompt
+injection, on a CPU and without a call to a large language model. Second edition.
 
 ## Parts
 
@@ -63,11 +63,14 @@ and prompt injection, on a CPU and without a call to a large language model. Fir
 | `mini/route` | the same numbers with a calibration of its own, fitted on routes and "none" | routing |
 | `mini/nli` | reads premise and hypothesis together; three classes | zero-shot labels, grounding |
 | `mini/gliclass` | reads all labels and the text together (GLiClass layout) | zero-shot labels, a few at a time |
-| `mini/heads` | linear heads on the mean state: intent, sentiment, toxicity, injection | guards, small talk |
+| `mini/heads` | linear heads on the mean state: intent, sentiment, and five guards | guards, small talk |
 | `mini/embed` | the mean state, scaled to length 1 | embeddings, shortlists |
 
-Architecture: BERT, 6 layers, hidden size 384, 12 heads, vocabulary of 30,522; about 23 million weights, in fp16. Text
-goes through NFKC and is lower-cased. `scorer.json` holds templates, calibrations and thresholds.
+Architecture: BERT, hidden size 384, 12 heads, vocabulary of 30,522. Every part reads with 23 million weights: the word
+embeddings, which all share, and one of two sets of six layers. `mini/nli` and `mini/gliclass` read a text *together*
+with its labels and have layers of their own; all other parts read texts alone. Matrices are kept in int8, each row with
+its scale, and computed in float32 (or what `dtype=` says). Text goes through NFKC and is lower-cased. `scorer.json`
+holds templates, calibrations and thresholds.
 
 ## Base
 
@@ -138,10 +141,11 @@ def _measured(figures: Json) -> str:
         "",
         "On test rows that no training and no choice has seen, in float32 on a CPU. The commands:",
         "",
-        "    python -m headgate.train.mini --data DATA --out RUN",
-        "    python -m headgate.train.mini.export --run RUN --out ROUGH",
+        "    python -m headgate.train.mini --data DATA --out PAIRS --only nli gliclass --steps 2800 --fall 0.6",
+        "    python -m headgate.train.mini --data DATA --out TEXT --only heads rank names --steps 1500 --rate 1.2e-4",
+        "    python -m headgate.train.mini.export --pairs PAIRS --text TEXT --out ROUGH",
         "    python -m headgate.train.mini.finish --folder ROUGH --data DATA --out mini",
-        "    python -m headgate.train.mini.report --folder mini --data DATA --figures figures.json --card CARD.md",
+        "    make mini-report    # and, with --card, this file",
         "",
     ]
     for suite, title, note in _SUITES:

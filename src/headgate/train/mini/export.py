@@ -1,4 +1,8 @@
-"""Write the ``mini`` folder from a checkpoint: ``python -m headgate.train.mini.export --run DIR --out DIR``."""
+"""Write the ``mini`` folder from two runs: ``python -m headgate.train.mini.export --text DIR --pairs DIR --out DIR``.
+
+One run taught single texts, the other texts read together with labels; both stand on the same word embeddings, which
+nobody trained. The matrices are kept in int8.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +16,29 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from headgate.models.storage import packed
 from headgate.train.mini.model import ALARMS, BASE, HEADS, MAX_LENGTH, Mini, Text, base_folder, base_tokenizer
 
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 TEMPLATE = "This text is about {}."
+GUARD_LENGTH = 128
+WORDS = "backbone.embeddings.word_embeddings.weight"
+PAIRS = "pairs"
+"""Under which name the file holds the layers that read texts together with labels."""
 WEIGHTS = "weights.pt"
 """The file of a run, and of each of its checkpoints, that holds the trained weights."""
 
 
-def load_checkpoint(run: Path, base: str = BASE) -> tuple[Mini, Text]:
+def load_checkpoint(run: Path, base: str = BASE, *, share: float = 1.0) -> tuple[Mini, Text]:
     """The trained model of a run, and its tokenizer.
+
+    Args:
+        run: Holds the weights.
+        base: What the run began with.
+        share: How far the backbone goes from the base (0) to what the run learned (1). Between the two it keeps more of
+            what the base knows of texts unlike the training's (Wortsman et al. 2022, arXiv:2109.01903).
 
     Raises:
         FileNotFoundError: `run` holds no weights, or the base isn't found.
@@ -32,19 +47,27 @@ def load_checkpoint(run: Path, base: str = BASE) -> tuple[Mini, Text]:
     text = Text(base_tokenizer(folder))
     model = Mini(folder, text)
     model.restore(torch.load(run / WEIGHTS, weights_only=True, map_location="cpu"))
+    with torch.no_grad():
+        for ours, start in zip(model.multi.backbone.parameters(), model.teacher.backbone.parameters(), strict=True):
+            if ours.requires_grad:  # the word embeddings are the base's, but for the markers
+                ours.lerp_(start, 1 - share)
     return model.eval(), text
 
 
-def export(model: Mini, text: Text, out: Path) -> None:
+def export(model: Mini, pairs: Mini, text: Text, out: Path) -> None:
     """Write weights, configuration, tokenizer and scorer.json.
 
     Args:
-        model: The trained model.
-        text: Its tokenizer.
+        model: Taught on single texts.
+        pairs: Taught on texts and labels read together; only its layers, the NLI head and the joint scorer are kept.
+        text: Their tokenizer.
         out: The folder; files in it are replaced.
+
+    Raises:
+        ValueError: The two stand on different word embeddings.
     """
     out.mkdir(parents=True, exist_ok=True)
-    save_weights(tensors(model), out)
+    save_weights(packed(tensors(model, pairs)), out)
     _write(out / "config.json", _backbone_config(model))
     # What a user types is text, never a control token; the file says so, not only the object in memory.
     text.tokenizer.save(str(out / "tokenizer.json"))
@@ -58,10 +81,17 @@ def save_weights(weights: dict[str, Tensor], out: Path) -> None:
     (out / "model.safetensors").chmod(0o644)  # save_file makes it readable by its owner alone
 
 
-def tensors(model: Mini) -> dict[str, Tensor]:
-    """The weights in fp16, each once, under the names that the loader reads."""
-    named = {name.removeprefix("multi."): value for name, value in model.weights().items() if name.startswith("multi.")}
-    named |= {name: value for name, value in model.weights().items() if name.startswith("gliclass.")}
+def tensors(model: Mini, pairs: Mini) -> dict[str, Tensor]:
+    """The weights of both in fp16, each once, under the names that the loader reads."""
+    named, read_together = _named(model), _named(pairs)
+    shared = {name for name, value in named.items() if torch.equal(value, read_together[name])}
+    if WORDS not in shared:
+        raise ValueError("the two runs stand on different word embeddings; train both from one --base")
+    for name, value in read_together.items():
+        if name.startswith("gliclass.") or name.startswith("heads.nli."):
+            named[name] = value
+        elif name.startswith("backbone.") and name not in shared:
+            named[name.replace("backbone", PAIRS, 1)] = value
     for head in ALARMS:
         for kind in ("weight", "bias"):
             alarm, calm = named[f"heads.{head}.{kind}"]
@@ -73,6 +103,12 @@ def tensors(model: Mini) -> dict[str, Tensor]:
     }
 
 
+def _named(model: Mini) -> dict[str, Tensor]:
+    """The weights of the backbone, the heads and the joint scorer."""
+    own = {name.removeprefix("multi."): value for name, value in model.weights().items()}
+    return {k: v for k, v in own.items() if k.startswith(("backbone.", "heads.", "gliclass."))}
+
+
 def scorer(model: Mini) -> Json:
     """scorer.json: which part is what, its template, and which part serves which task; `finish` calibrates it."""
     rank = {"maxsim": model.maxsim.item(), "cosine": model.cosine.item()}
@@ -81,17 +117,18 @@ def scorer(model: Mini) -> Json:
         for name, labels in HEADS.items()
         if name != "nli"
     }
-    heads: Json = {"family": "multi_head", "heads": own}
+    # Shorter windows than the other parts': a mean over 256 tokens drowns one sentence of attack.
+    heads: Json = {"family": "multi_head", "max_length": GUARD_LENGTH, "heads": own}
     heads["thresholds"] = {f"{head}:{HEADS[head][0]}": 0.5 for head in ALARMS}
     return {
         "format": 1,
         "max_length": MAX_LENGTH,
         "pooling": "mean",
         "parts": {
-            "nli": _part("cross_encoder", head="nli", classes=list(HEADS["nli"]), template=TEMPLATE),
+            "nli": _part("cross_encoder", layers=PAIRS, head="nli", classes=list(HEADS["nli"]), template=TEMPLATE),
             "rank": _part("late_interaction", **rank, template="{}"),
             "route": _part("late_interaction", **rank, template="{}"),
-            "gliclass": _part("gliclass", config=_gliclass_config(model), template="{}"),
+            "gliclass": _part("gliclass", layers=PAIRS, config=_gliclass_config(model), template="{}"),
             "heads": heads,
             "embed": _part("bi_encoder", template="{}"),
         },
@@ -148,12 +185,16 @@ def _write(path: Path, found: Json) -> None:
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m headgate.train.mini.export", description="Write the mini folder.")
-    parser.add_argument("--run", type=Path, required=True, help="folder with the checkpoint")
+    parser.add_argument("--text", type=Path, required=True, help="folder of the run on single texts")
+    parser.add_argument("--pairs", type=Path, required=True, help="folder of the run on texts read with labels")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--share", type=float, default=1.0, help="how far the text layers go from the base, 0 to 1")
     parser.add_argument("--base", default=BASE, help="folder or hub id of the base model")
     given = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    export(*load_checkpoint(given.run, given.base), given.out)
+    model, text = load_checkpoint(given.text, given.base, share=given.share)
+    pairs, _ = load_checkpoint(given.pairs, given.base)
+    export(model, pairs, text, given.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Fit what stands on the frozen backbone: ``python -m headgate.train.mini.finish``.
 
-The guards' heads anew, the weights of the two terms of the rank score, every calibration, the guards' thresholds, and
+The heads anew, the weights of the two terms of the rank score, every calibration, the guards' thresholds, and
 which part routes. All of it is chosen on train and dev rows; no test row is read.
 
 During training a head chases states that move under it, and what users say most, "hello" and "thanks", is too rare in
@@ -35,7 +35,8 @@ from headgate.train.mini.model import ALARMS, HEADS
 
 log = logging.getLogger(__name__)
 
-PER_SOURCE = 600
+OWN, PER_SOURCE = 3000, 500
+"""How many rows at most of a set that has a head's first class, and of any other."""
 SHORT = 500
 """Characters that are read: about one window."""
 SMALLTALK = 1500
@@ -47,31 +48,49 @@ FALSE_ALARMS = 0.005
 """Share of harmless dev texts that one rule may block."""
 
 
-def guard_rows(examples: Examples, head: str, rng: random.Random) -> list[Json]:
-    """Rows for one guard head: every source evenly, and small talk on top."""
-    alarm, calm = HEADS[head]
+def head_rows(examples: Examples, head: str, rng: random.Random) -> list[Json]:
+    """Rows for one head: its own sets in full, every other source evenly, and for a guard small talk on top."""
+    classes = examples.heads[head]
+    own = set(classes[HEADS[head][0]])
     found = []
-    for name, sources in examples.heads[head].items():
+    for name, sources in classes.items():
         for source, texts in sources.items():
-            # The same draw for every head, so that the encoder reads what they share once.
-            drawn = random.Random(source).sample(texts, min(len(texts), PER_SOURCE))
-            found += [(text, name) for text in drawn]
-    said = [c.text for c in examples.choices.get("smalltalk", []) if not RUDE & set(c.truth)]
-    short = [w for t in (*phrases.GREETINGS, *phrases.THANKS) for w in (t, f"{t}!", t.rstrip(".!"))]
-    found += [(text, calm) for text in (rng.choice(some) for some in (said, short) for _ in range(SMALLTALK // 2))]
-    return [{"text": text[:SHORT], "heads": {head: alarm if name == alarm else []}} for text, name in found]
+            # The same order for every head, so that the encoder reads what they share once.
+            drawn = random.Random(source).sample(texts, len(texts))[: OWN if source in own else PER_SOURCE]
+            found += [(_stretch(text, middle=name != HEADS[head][0]), name) for text in drawn]
+    if head in ALARMS:
+        said = [c.text for c in examples.choices.get("smalltalk", []) if not RUDE & set(c.truth)]
+        short = [w for t in (*phrases.GREETINGS, *phrases.THANKS) for w in (t, f"{t}!", t.rstrip(".!"))]
+        calm = HEADS[head][1]
+        found += [(text, calm) for text in (rng.choice(some) for some in (said, short) for _ in range(SMALLTALK // 2))]
+    return [{"text": text, "heads": {head: _answer(head, name)}} for text, name in found]
+
+
+def _stretch(text: str, *, middle: bool) -> str:
+    """About one window of a long text: its beginning, or any stretch of one that is harmless from end to end."""
+    spare = len(text) - SHORT
+    at = random.Random(text).randint(0, spare) if middle and spare > 0 else 0
+    return text[at : at + SHORT]
+
+
+def _answer(head: str, name: str) -> str | list[str]:
+    """What a row says of a head: a class, or for a guard the alarm or nothing."""
+    if head not in ALARMS:
+        return name
+    return name if name == HEADS[head][0] else []
 
 
 def refit(folder: Path, out: Path, examples: Examples, seed: int) -> None:
-    """Write `out`: the folder with new guard heads."""
+    """Write `out`: the folder with new heads on its text layers."""
     rng = random.Random(seed)
-    found = [row for head in ALARMS for row in guard_rows(examples, head, rng)]
+    refitted = [head for head in HEADS if head != "nli"]
+    found = [row for head in refitted for row in head_rows(examples, head, rng)]
     with TemporaryDirectory() as scratch:
-        fit_heads(folder / "heads", found, scratch, only=ALARMS, class_weights="balanced", names=False)
+        fit_heads(folder / "heads", found, scratch, only=refitted, class_weights="balanced", names=False)
         fitted = load_file(Path(scratch) / "model.safetensors")
     weights = load_file(folder / "model.safetensors")
     # What fit_heads writes is a classifier and no more: its heads go among the other parts.
-    weights |= {k: fitted[k].half() for head in ALARMS for k in (f"heads.{head}.weight", f"heads.{head}.bias")}
+    weights |= {k: fitted[k].half() for head in refitted for k in (f"heads.{head}.weight", f"heads.{head}.bias")}
     shutil.copytree(folder, out, dirs_exist_ok=True)
     save_weights(weights, out)
 

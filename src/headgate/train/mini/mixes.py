@@ -11,11 +11,11 @@ from headgate.train.mini.model import Text
 
 NLI_MIX = {
     "mnli": 0.42,
-    "wanli": 0.18,
-    "snli": 0.16,
-    "vitaminc_synthetic": 0.12,
-    "semi_automatic_nli": 0.08,
-    "dnc_recast": 0.04,
+    "wanli": 0.14,
+    "snli": 0.26,
+    "vitaminc_synthetic": 0.10,
+    "semi_automatic_nli": 0.05,
+    "dnc_recast": 0.03,
 }
 POOL_MIX = {
     "clinc150": 0.22,

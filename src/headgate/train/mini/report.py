@@ -69,11 +69,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--card", type=Path, help="model card to write")
     parser.add_argument("--only", nargs="+", choices=[*SUITES, "grounding", "label_order"], help="these suites alone")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the usual numbers of rows")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the encoders")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     given = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(given.threads)
-    begun, parts = time.monotonic(), Parts(given.folder, given.data, given.scale)
+    begun, parts = time.monotonic(), Parts(given.folder, given.data, given.scale, given.dtype)
     wanted = given.only or [*SUITES, "grounding", "label_order"]
     found: Json = json.loads(given.figures.read_text(encoding="utf-8")) if given.figures.exists() else {}
     measured, reports = measure(parts, [name for name in SUITES if name in wanted])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from headgate.train.mini import phrases
-from headgate.train.mini.data import NOT_ENTAILED, Examples, Pair
+from headgate.train.mini.data import NLI_CLASSES, NOT_ENTAILED, Examples, Pair
 from headgate.train.mini.labels import hypothesis, say
 from headgate.train.mini.mixes import (
     CLASS_MIX,
@@ -27,6 +27,7 @@ from headgate.train.mini.model import HEADS, Mini, Text
 F = nn.functional
 UNKNOWN = -1.0
 """The target of a label of which nobody said whether it is true."""
+CONTRADICTION = NLI_CLASSES.index("contradiction")
 
 
 class Nli(Task):
@@ -60,6 +61,8 @@ class Nli(Task):
             return Pair(rng.choice(rng.choice(classes)).premise, pair.hypothesis, 1)
         if chance < 0.06:
             return Pair(pair.premise, pair.premise, 0)
+        if pair.label == CONTRADICTION and chance > 0.75:  # What contradicts a text is contradicted by it.
+            return pair._replace(premise=pair.hypothesis, hypothesis=pair.premise)
         if chance < 0.18:  # Evidence seldom comes alone: the class must survive a neighbouring sentence.
             other = rng.choice(self.examples.plain)[:160]
             premise = f"{other} {pair.premise}" if rng.random() < 0.5 else f"{pair.premise} {other}"
