@@ -97,6 +97,9 @@ def test_the_task_is_read_from_the_rows(run, loaded, tmp_path, rows, options, ta
         (ROWS, ["--label", "red", "--label", "red=a"], "came twice"),
         (ROWS, ["--out", "no/such/folder/report.html"], "there is no folder"),
         (ROWS, ["--shots", "2", "--model", "good"], "makes no embeddings"),
+        (ROWS, ["--shots", "2", "--seed", "0"], "--shots came with"),
+        (ROWS, ["--threshold", "0.3"], "--threshold came with the task classify; expected it with --multi"),
+        (ROWS, ["--history", "x.json"], "--history came without --out; expected a page"),
     ],
 )
 def test_what_does_not_fit_is_one_line_and_status_two(run, rows, options, says):
@@ -112,3 +115,50 @@ def test_a_missing_file_is_said(loaded):
     assert done.exit_code == 2
     assert "nothing.jsonl: No such file" in done.stderr
     assert loaded == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "expected"),
+    [
+        (NULL, ["--task", "route", "--threshold", "0.3"], {"threshold": 0.3, "multi": False, "seed": 0}),
+        (NULL, ["--task", "route", "--multi", "--seed", "7"], {"threshold": None, "multi": True, "seed": 7}),
+        (ROWS, ["--multi", "--threshold", "0.3"], {"threshold": 0.3, "multi": True}),
+        (ROWS, ["--multi"], {"threshold": 0.5, "multi": True}),
+        (ROWS, ["--label", "red", "--label", "green=a green", "--label", "blue"], {"labels": ["red", "green", "blue"]}),
+        (ROWS, ["--shots", "2"], {"shots": 2}),
+    ],
+)
+def test_options_reach_the_settings(run, tmp_path, rows, options, expected):
+    done = run(rows, *options, "--json", str(tmp_path / "report.json"))
+    assert done.exit_code == 0, done.output
+    settings = read_report(tmp_path / "report.json").settings
+    assert {key: settings[key] for key in expected} == expected
+
+
+def test_lookalikes_and_their_threshold_reach_the_report(run, tmp_path):
+    kept, alike = tmp_path / "report.json", tmp_path / "alike.jsonl"
+    alike.write_text('{"text": "like 1"}\n{"text": "red 0"}\n')
+    options = ["--task", "guard", "--threshold", "0.3", "--label", "red", "--model", "good", "--json", str(kept)]
+    rows = [*ROWS[::3], {"text": "none", "label": None}]
+    done = run(rows, *options, "--lookalikes", str(alike))
+    assert done.exit_code == 0, done.output
+    report = read_report(kept)
+    assert report.settings["thresholds"] == {"red": 0.3}
+    assert report.n == len(rows) + 2
+    assert report["red: false positives on look-alikes"] == 0.5  # "red 0" is called red
+    assert run(rows, *options).exit_code == 0
+    assert read_report(kept).n == len(rows)
+
+
+def test_loss_curves_reach_the_page(run, loaded, tmp_path):
+    out, history = tmp_path / "report.html", tmp_path / "state.json"
+    history.write_text(json.dumps({"log_history": [{"loss": 2.0, "step": 1}, {"loss": 0.5, "step": 2}]}))
+    done = run(ROWS, "--history", str(history), "--out", str(out))
+    assert done.exit_code == 0, done.output
+    assert "Loss training from 2.000 to 0.500." in out.read_text("utf-8")
+    loaded.clear()
+    history.write_text("{}")
+    done = run(ROWS, "--history", str(history), "--out", str(out))
+    assert done.exit_code == 2
+    assert "has no log_history" in done.stderr
+    assert loaded == []  # nothing was scored for it

@@ -9,12 +9,12 @@ from sklearn import metrics as reference
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoTokenizer
 
-from headgate import load
+from headgate import Calibration, load
 from headgate.errors import DataError
 from headgate.evaluate import few_shot, pairs
 from headgate.evaluate.common import template
 from tests import tiny
-from tests.evaluate.fixed import ROWS, Embeds
+from tests.evaluate.fixed import ROWS, Embeds, Says
 
 
 @pytest.mark.parametrize("classes", [("entailment", "neutral", "contradiction"), ("entailment", "not_entailment")])
@@ -47,21 +47,43 @@ def test_pairs_take_a_calibration_off(tmp_path):
     assert pairs(calibrated, rows).outcomes["said"] == plain.outcomes["said"]
 
 
+def test_neutral_rows_ask_for_a_model_that_can_say_neutral(tmp_path):
+    tiny.cross_encoder(tmp_path, "bert", {0: "not_entailment", 1: "entailment"})
+    two = load(tmp_path, template="{}", device="cpu")
+    assert two.classes == ("not_entailment", "entailment")
+    rows = [{"premise": a, "hypothesis": "soil", "label": "entailment"} for a in tiny.LABELS]
+    rows.append({**rows[0], "label": "contradiction"})  # which a model of two classes can be right about
+    assert {"neutral"}.isdisjoint(said for (said,) in pairs(two, rows).outcomes["said"])
+    for scorer in (two, Calibration(scale=2.0).on(two)):
+        with pytest.raises(DataError, match=r"row 5: the class is 'neutral'.*\['not_entailment', 'entailment'\]"):
+            pairs(scorer, [*rows, {**rows[0], "label": "neutral"}])
+
+
+def test_a_calibration_of_the_callers_own_stays():
+    rows = [{"premise": p, "hypothesis": "h", "label": "entailment"} for p in "ab"]
+    said = Says({"a": {"h": 1.0}, "b": {"h": -1.0}})
+    said.calibration = Calibration(shift=0.5)  # as a folder brings it: the numbers above went through it
+    for shift, expected in ((0.0, [1, 0]), (2.0, [1, 1]), (-2.0, [0, 0])):
+        report = pairs(Calibration(shift=shift).on(said), [*rows, {**rows[0], "label": "not_entailment"}])
+        assert [s == ["entailment"] for s in report.outcomes["said"][:2]] == [bool(e) for e in expected]
+
+
 def test_few_shot_is_a_logistic_regression_on_the_drawn():
     report = few_shot(Embeds(), ROWS, shots=3, seeds=3)
     vectors = Embeds().embed([r["text"] for r in ROWS], role="query")
     y = np.array([r["label"] for r in ROWS])
-    accuracies = []
+    accuracies, scores = [], []
     for seed in range(3):
         rng = np.random.default_rng(seed)
         drawn = np.concatenate([rng.choice(np.flatnonzero(y == k), 3, replace=False) for k in np.unique(y)])
         rest = np.setdiff1d(np.arange(len(y)), drawn)
         model = LogisticRegression(max_iter=1000).fit(vectors[drawn], y[drawn])
         accuracies.append((model.predict(vectors[rest]) == y[rest]).mean())
+        scores.append(reference.f1_score(y[rest], model.predict(vectors[rest]), average="macro"))
     assert len(set(accuracies)) > 1
-    assert report["accuracy"] == pytest.approx(np.mean(accuracies))
-    figure = report.figures[1]
-    assert figure.high - figure.value == pytest.approx(np.std(accuracies, ddof=1))
+    for figure, name, of in zip(report.figures, ("macro F1", "accuracy"), (scores, accuracies), strict=True):
+        assert (figure.name, figure.value) == (name, pytest.approx(np.mean(of)))
+        assert figure.high - figure.value == pytest.approx(np.std(of, ddof=1))
     assert report.n == len(ROWS) - 9
     apart = few_shot(Embeds(), ROWS[:18], shots=3, train=ROWS[18:])
     assert apart.n == 18

@@ -102,6 +102,11 @@ def test_an_order_has_figures_and_no_calibration():
             [{"text": "a", "label": None}, {"text": "b", "label": "red", "lookalike": True}],
             "row 2: lookalike",
         ),
+        (
+            lambda s, r: guard(Guard(s, ["red"], 0.5), [{"text": "c", "label": ["red"]}, *r[:1]], lookalikes=r),
+            [{"text": "a", "label": None}, {"text": "b", "label": "red"}],
+            "look-alikes, row 2: .*'red'.*its label is null",
+        ),
         (lambda s, r: rerank(Reranker(s), r), [{"query": "q", "documents": []}], "row 1.*at least one document"),
         (
             lambda s, r: rerank(Reranker(s), r),
@@ -255,6 +260,15 @@ def test_rerank_is_ir_measures():
     assert gains == sorted(gains, reverse=True)
     assert all(gain > 0 for gain in gains)
     assert len(report.outcomes["nDCG@10"]) == 9
+
+
+@pytest.mark.parametrize(("up", "gain", "p"), [(1.0, 1 - 1 / np.log2(3), "0.001"), (-1.0, 0.0, "1.000")])
+def test_a_gain_that_every_query_shares_is_certain(up, gain, p):
+    rows = [{"query": "q", "documents": [{"text": "a", "relevance": 0}, {"text": "b", "relevance": 1}]}] * 7
+    report = rerank(Reranker(Says({"a": {"q": 0.0}, "b": {"q": up}}, meaning="order")), rows)
+    figure = next(f for f in report.figures if f.name == "nDCG@10 (gain)")
+    assert (figure.value, figure.low, figure.high) == pytest.approx((gain, gain, gain), abs=1e-12)
+    assert figure.how == f"paired bootstrap, p = {p}"
 
 
 def test_the_order_alone_counts_and_what_is_cut_is_not_found():

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig, BertModel, TrainingArguments
 
-from headgate import CheckpointError, DataError, Label, NotCalibratedError, Scores, load
+from headgate import Calibration, CheckpointError, DataError, Label, NotCalibratedError, Scores, load
 from headgate.scores import as_label
 from headgate.train.cross_encoder import train_cross_encoder
+from headgate.train.cross_encoder_data import Example
 from headgate.train.cross_encoder_goal import Goal
 from headgate.train.distil import Teacher
 from tests import tiny
@@ -150,6 +152,15 @@ def test_nli_model_learns_rankings_through_entailment(base: Path, tmp_path: Path
     assert scorer.score(["red fox"], ["red"]).meaning == "probability"
 
 
+def test_each_loss_of_rankings_takes_a_step_of_its_own(base: Path, tmp_path: Path) -> None:
+    for loss in ("listwise", "pairwise", "pointwise"):
+        args = settings(tmp_path, max_steps=1, optim="sgd", learning_rate=0.5)
+        train_cross_encoder(base, rankings(8), tmp_path / loss, loss=loss, arguments=args)  # type: ignore[arg-type]
+    assert not same(tmp_path / "listwise", tmp_path / "pairwise")
+    assert not same(tmp_path / "listwise", tmp_path / "pointwise")
+    assert not same(tmp_path / "pairwise", tmp_path / "pointwise")
+
+
 # It learns from another scorer
 
 
@@ -209,6 +220,17 @@ def test_teacher_of_pairs_must_give_probabilities(base: Path, tmp_path: Path) ->
         train_cross_encoder(base, pairs(8), tmp_path / "m", teacher=Teacher(Counts(order=True)))
 
 
+def test_teacher_of_two_classes_says_nothing_of_contradiction(tmp_path: Path) -> None:
+    """What it doesn't find entailed may as well be neutral."""
+    tiny.cross_encoder(tmp_path / "two", "bert", {0: "entailment", 1: "not_entailment"})
+    tiny.cross_encoder(tmp_path / "three", "bert", dict(enumerate(NLI)))
+    two, three = (load(tmp_path / name, template="It is {}.") for name in ("two", "three"))
+    example = Example("row 1", "it is", "it is", ("the pump",), (0,))
+    for scorer, relations in ((three, 2), (two, 1), (Calibration(2.0, 0.0).on(two), 1)):
+        (said,) = Teacher(scorer).judged([example], pairs=True, classes=3)
+        assert len(said) == relations
+
+
 @pytest.mark.parametrize("wrong", [{"weight": 0}, {"weight": 1.5}, {"temperature": 0}, {"loss": "kl"}])
 def test_teacher_refuses_what_makes_no_loss(wrong: Json) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -240,7 +262,7 @@ def test_saved_folder_is_read_by_transformers_with_equal_logits(tmp_path: Path, 
         expected = torch.softmax(reference(**inputs).logits[0].double(), 0).numpy()
     asked = [Label("a refund of the invoice", relation=r) for r in ("entailment", "contradiction")]
     np.testing.assert_allclose(scorer.score([text], asked).probabilities[0], expected[[0, 2]], atol=1e-5)
-    assert sorted(path.suffix for path in (tmp_path / "m").glob("*.*")) == [".json"] * 4 + [".safetensors"]
+    assert sorted(path.suffix for path in (tmp_path / "m").glob("*.*")) == [".json"] * 5 + [".safetensors"]
 
 
 def test_head_of_the_same_classes_is_kept_and_another_is_new(tmp_path: Path) -> None:
@@ -256,6 +278,22 @@ def test_head_of_the_same_classes_is_kept_and_another_is_new(tmp_path: Path) -> 
     assert {k for k in old if not torch.equal(old[k], new[k])} == {"classifier.weight", "classifier.bias"}
     with pytest.raises(CheckpointError, match="does not say which hypothesis template"):
         train_cross_encoder(tmp_path / "base", rows, tmp_path / "3", arguments=still)
+
+
+def test_unnamed_head_is_kept_under_the_names_the_caller_gives(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny.cross_encoder(tmp_path / "base", "bert", {0: "LABEL_0"})
+    still = settings(tmp_path, max_steps=1, learning_rate=0.0)
+    documents = [{"text": "soil", "relevance": 1}, {"text": "a valve", "relevance": 0}]
+    rows = [{"query": "the pump", "documents": documents}]
+    kept = train_cross_encoder(tmp_path / "base", rows, tmp_path / "1", classes=["relevance"], arguments=still)
+    before = load(tmp_path / "base", classes=["relevance"]).score(tiny.TEXTS, tiny.LABELS).log_odds
+    np.testing.assert_allclose(kept.score(tiny.TEXTS, tiny.LABELS).log_odds, before, atol=1e-5)
+    assert "new one" not in caplog.text
+    train_cross_encoder(tmp_path / "base", rows, tmp_path / "2", arguments=still)
+    train_cross_encoder(tmp_path / "base", rows, tmp_path / "3", classes=NLI, arguments=still)
+    assert [r.levelname for r in caplog.records if "it gets a new one" in r.message] == ["WARNING"] * 2
 
 
 def heads(folder: Path) -> None:
@@ -363,7 +401,18 @@ def test_mixed_precision_trains_and_saves_float32(base: Path, tmp_path: Path, bo
         base = tmp_path / "base" / "nli"
     args = settings(tmp_path, bf16=True, max_steps=3)
     rows = [{"premise": "soil", "hypothesis": "a valve", "label": label} for label in NLI]
-    scorer = train_cross_encoder(base, rows, tmp_path / "m", arguments=args)
+    seen: set[torch.dtype] = set()
+
+    def watch(module: nn.Module, _: object, out: Any) -> None:
+        if isinstance(module, nn.Linear) and module.training and module.out_features == tiny.SIZES["intermediate_size"]:
+            seen.add(out.dtype)
+
+    hook = nn.modules.module.register_module_forward_hook(watch)
+    try:
+        scorer = train_cross_encoder(base, rows, tmp_path / "m", arguments=args)
+    finally:
+        hook.remove()
+    assert seen == {torch.bfloat16}
     assert np.isfinite(scorer.score(["soil"], ["valve"]).log_odds).all()
     assert {v.dtype for v in tensors(tmp_path / "m").values()} == {torch.float32}
 

@@ -112,6 +112,10 @@ def test_long_lists_keep_the_most_relevant_and_the_first_of_the_others() -> None
     assert found.texts == ("a", "b", "c", "d", "e")
     (found,) = read(RANKER, [query(("a", 3), ("b", 1), ("c", 2))], list_size=2)
     assert dict(zip(found.texts, found.wanted, strict=True)) == {"a": 3, "c": 2}
+    (found,) = read(RANKER, [query(("a", 3), ("b", 3), ("c", 1), ("d", 2))], list_size=2)
+    assert dict(zip(found.texts, found.wanted, strict=True)) == {"a": 3, "d": 2}  # of equals nothing is learned
+    (found,) = read(RANKER, [query(("a", 2), ("b", 2), ("c", 1), ("d", 2), ("e", 0))], list_size=3)
+    assert found.texts == ("a", "b", "e")
 
 
 def test_teacher_alone_needs_no_labels_but_something_to_compare() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from headgate import Ask, CheckpointError, DataError, MissingExtraError, load
 from headgate.families.gliclass import GLiClassScorer
 from headgate.models.gliclass import GLiClass, GLiClassConfig
 from headgate.train import gliclass as training
+from headgate.train.common import start as begin
 from headgate.train.gliclass import Learner, Lora, Start, adapted, merged, train_gliclass
 from headgate.train.gliclass_folder import MARKERS, new_gliclass
 from headgate.train.gliclass_losses import PADDING, Objective, apart, cross_entropy, figures, focal
+from headgate.train.gliclass_prompts import Drawing, Prompts
 from tests import tiny
 from tests.parity import test_gliclass as parity
 
@@ -228,16 +231,56 @@ def test_few_shot_takes_rows_of_every_label(start: Path, tmp_path: Path, monkeyp
     assert seen == [25]
 
 
+class Stop(Exception):
+    """Ends a call where training would begin."""
+
+
+def test_options_reach_objective_and_drawing(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(learner: Learner, *_: object, train_dataset: Prompts, eval_dataset: Prompts, **__: object) -> None:
+        assert learner._objective == Objective("focal", 1.5, 0.3, 0.2)
+        assert train_dataset._drawing == Drawing(shuffle=False, drop=0.25, negatives=1, max_labels=2)
+        assert eval_dataset._drawing == Drawing(shuffle=False, drop=0.0, negatives=0, max_labels=2)
+        raise Stop
+
+    monkeypatch.setattr(training, "Trainer", stop)
+    with pytest.raises(Stop):
+        train_gliclass(
+            start, texts(6, seed=0), tmp_path / "out", evaluation=texts(6, seed=1), loss="focal", focal_gamma=1.5,
+            focal_alpha=0.3, contrastive=0.2, shuffle=False, drop=0.25, negatives=1, max_labels=2,
+        )  # fmt: skip
+
+
+def test_every_epoch_draws_anew(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[int]] = []
+    draw = Prompts.__getitem__
+
+    def watched(self: Prompts, index: int) -> dict[str, list[Any]]:
+        drawn.append([index, *draw(self, index)["input_ids"]])
+        return draw(self, index)
+
+    monkeypatch.setattr(Prompts, "__getitem__", watched)
+    more = arguments(tmp_path, num_train_epochs=2)
+    train_gliclass(start, texts(12, seed=0), tmp_path / "out", drop=0.0, arguments=more)
+    first, second = (sorted(half) for half in (drawn[:12], drawn[12:]))
+    assert [row[0] for row in first] == [row[0] for row in second] == list(range(12))
+    assert sum(a != b for a, b in zip(first, second, strict=True)) > 5  # of 12; three labels have six orders
+
+
 # ------------------------------------------------------------------------------------ the trainer
 
 
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(start: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "lora"), [("arguments", None), ("resume", None), ("resume", Lora(2))])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
+    start: Path, tmp_path: Path, how: str, lora: Lora | None
+) -> None:
     rows = texts(48, seed=0)  # 3 steps an epoch, so that it stops in the midst of one
     more = {"num_train_epochs": 3, "save_strategy": "steps", "save_steps": 4}
-    whole = train_gliclass(start, rows, tmp_path / "whole", arguments=arguments(tmp_path / "whole", **more))
-    where = str(tmp_path / "whole" / "checkpoint-4")
-    again = arguments(tmp_path / "again", **more, resume_from_checkpoint=where)
-    train_gliclass(start, rows, tmp_path / "again", arguments=again)
+    whole = train_gliclass(start, rows, tmp_path / "whole", lora=lora, arguments=arguments(tmp_path / "whole", **more))
+    where = tmp_path / "again" / "checkpoint-4"
+    shutil.copytree(tmp_path / "whole" / "checkpoint-4", where)
+    again = arguments(tmp_path / "again", **more, resume_from_checkpoint=str(where) if how == "arguments" else None)
+    # From other weights than the first time: what counts is what the checkpoint holds.
+    train_gliclass(tmp_path / "whole", rows, tmp_path / "again", lora=lora, resume=how == "resume", arguments=again)
     expected, found = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "again"))
     assert max(float((expected[k] - found[k]).abs().max()) for k in expected) == 0
     assert judged(whole)[1] != judged(load(start, device="cpu"))[1]
@@ -262,6 +305,13 @@ def test_patience_stops_when_nothing_gets_better(start: Path, tmp_path: Path) ->
     train_gliclass(start, texts(48, seed=0), tmp_path / "out", evaluation=turned, patience=1, arguments=thirty)
     steps = max(int(path.name.split("-")[1]) for path in tmp_path.glob("**/checkpoint-*"))
     assert steps < 30 * len(texts(48, seed=0)) // thirty.per_device_train_batch_size
+    best_one = Path(json.loads((tmp_path / "out" / "trainer_state.json").read_text())["best_model_checkpoint"])
+    saved, kept, last = (
+        load_file(folder / "model.safetensors")
+        for folder in (tmp_path / "out", best_one, tmp_path / f"checkpoint-{steps}")
+    )
+    assert all(torch.equal(value, kept[name]) for name, value in saved.items())
+    assert not all(torch.equal(value, last[name]) for name, value in saved.items())
     with pytest.raises(ValueError, match="patience is 1, and there is nothing to wait for"):
         train_gliclass(start, texts(6, seed=0), tmp_path / "none", patience=1)
 
@@ -311,16 +361,26 @@ def test_wrong_data_stops_before_the_first_step(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_is_not_trained_over_itself(start: Path) -> None:
-    with pytest.raises(ValueError, match="another folder"):
-        train_gliclass(start, texts(6, seed=0), start)
+def test_the_base_is_never_written_over(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = shutil.copytree(start, tmp_path / "m")
+    several = shutil.copytree(start, tmp_path / "several")
+    (several / "scorer.json").write_text('{"parts": {"joint": {"family": "gliclass"}}}')
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for where, out in ((base, base), ("~/m", base), (several / "joint", several)):
+        with pytest.raises(ValueError, match="the folder of the base"):
+            train_gliclass(where, [], out)  # before the rows, of which there are none
+    before = (base / "config.json").read_bytes()
+    for where in (base, "~/m"):
+        with pytest.raises(ValueError, match="the folder of the base"):
+            new_gliclass(where, base)
+    assert (base / "config.json").read_bytes() == before
 
 
 # ------------------------------------------------------------------------------------ adapters
 
 
 def test_lora_moves_adapters_alone_and_merges_exactly(start: Path) -> None:
-    base = Start.of(start, revision=None, max_length=None)
+    base = Start.of(begin(start))
     frozen = {name: value.clone() for name, value in base.module.state_dict().items()}
     model = adapted(base.module, Lora(rank=3, alpha=6))
     assert {name.split(".")[-3] for name, p in model.named_parameters() if p.requires_grad} == {"lora_A", "lora_B"}
@@ -352,19 +412,19 @@ def test_lora_trains(start: Path, tmp_path: Path) -> None:
 
 
 def test_lora_on_chosen_layers(start: Path) -> None:
-    base = Start.of(start, revision=None, max_length=None)
+    base = Start.of(begin(start))
     model = adapted(base.module, Lora(layers=("query",)))
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     assert trained
     assert all(".query." in name for name in trained)
     with pytest.raises(ValueError, match="'query'"):
-        adapted(Start.of(start, revision=None, max_length=None).module, Lora(layers=("nothing",)))
+        adapted(Start.of(begin(start)).module, Lora(layers=("nothing",)))
 
 
 def test_lora_needs_peft(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingExtraError, match="train"):
-        adapted(Start.of(start, revision=None, max_length=None).module, Lora())
+        adapted(Start.of(begin(start)).module, Lora())
 
 
 # ------------------------------------------------------------------------------------ folders

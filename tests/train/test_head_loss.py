@@ -93,4 +93,6 @@ def test_held_out_figures() -> None:
     single, multi = ~np.isnan(truth[:, 0]), ~np.isnan(truth[:, 3])
     right = logits[single, :3].argmax(1) == truth[single, :3].argmax(1)
     assert found["accuracy_mood"] == pytest.approx(right.mean())
+    one = measured({"only": Head(("x",), "multi")})(EvalPrediction(logits[multi, 3:4], truth[multi, 3:4]))
+    assert one["macro_f1_only"] == pytest.approx(f1_score(truth[multi, 3], logits[multi, 3] > 0))  # of the true rows
     assert found["macro_f1_flags"] == pytest.approx(f1_score(truth[multi, 3:], logits[multi, 3:] > 0, average="macro"))

@@ -1,18 +1,16 @@
 """The training of mini, end to end on a tiny random BERT and made-up rows."""
 
-import gzip
 import json
 import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import BertConfig, BertModel
+from transformers import BertModel
 
 from headgate import DataError, load
 from headgate.train.common import normal
@@ -26,95 +24,8 @@ from headgate.train.mini.labels import say, spoken
 from headgate.train.mini.matching import Names
 from headgate.train.mini.model import ALARMS, HEADS, Mini, Text, base_tokenizer, relevance
 from headgate.train.mini.tasks import UNKNOWN, Joint, Nli
-from headgate.train.mini.training import Settings, prepare, train
-from tests import tiny
-
-WORDS = ["the", "gardener", "reset", "pump", "hub", "lost", "its", "password", "refund", "invoice", "valve", "soil"]
-
-
-def sentence(rng: random.Random) -> str:
-    return " ".join(rng.choices(WORDS, k=6)) + f" {rng.randrange(10_000)}"
-
-
-def write(root: Path, name: str, split: str, rows: list[dict[str, Any]]) -> None:
-    (root / name).mkdir(parents=True, exist_ok=True)
-    with gzip.open(root / name / f"{split}.jsonl.gz", "wt", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
-
-
-def made_up(rng: random.Random) -> dict[str, list[dict[str, Any]]]:
-    """Rows of the sets without which a task would have nothing to draw."""
-
-    def texts(number: int, **same: Any) -> list[dict[str, Any]]:
-        return [{"text": sentence(rng), **same} for _ in range(number)]
-
-    def queries() -> list[dict[str, Any]]:
-        return [{"query": sentence(rng), "positives": {f"d{i}": 1}, "negatives": ["d8", "d9"]} for i in range(6)]
-
-    nli = ("entailment", "neutral", "contradiction")
-    return {
-        "mnli": [{"premise": sentence(rng), "hypothesis": sentence(rng), "label": nli[i % 3]} for i in range(12)],
-        "clinc150": texts(6, label="track_order", domain="home") + texts(6, label="pay_bill", domain="banking"),
-        "smalltalk_ggu": texts(3, label="greeting") + texts(3, label="gratitude") + texts(3, label="other_smalltalk"),
-        "goemotions": texts(4, labels=["joy"]) + texts(4, labels=["anger"]) + texts(4, labels=["neutral"]),
-        "paradetox": texts(4, label="toxic") + texts(4, label="neutral"),
-        "jailbreak_prompts": texts(4, label="jailbreak") + texts(4, label="benign"),
-        "harmful_prompts": texts(4, label="harmful", source="made up") + texts(4, label="benign", source="made up"),
-        "edos_sexism": texts(4, label="sexist") + texts(4, label="not sexist"),
-        "nq_passages": queries(),
-    }
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    sets = made_up(random.Random(0))
-    for name, rows in sets.items():
-        write(root, name, "train", rows)
-    corpus = [{"doc_id": f"d{i}", "title": f"page {i}", "text": sentence(random.Random(i))} for i in range(10)]
-    write(root, "nq_passages", "corpus", corpus)
-    # Of the first row of the train file, in another spelling: that row must not be trained on.
-    write(root, "clinc150", "test", [{"text": sets["clinc150"][0]["text"].upper() + "!", "label": "track_order"}])
-    return root
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    tok = tiny.tokenizer("bert")
-    tok.add_tokens(["[unused0]", "[unused1]"])
-    tok.save(str(folder / "tokenizer.json"))
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
-    BertModel(BertConfig(vocab_size=tok.get_vocab_size(), **sizes), add_pooling_layer=False).save_pretrained(folder)
-    return folder
-
-
-FOUR = Settings(steps=4, save_steps=2, warmup=1, budget=0.1)
-
-
-@pytest.fixture(scope="module")
-def run(data: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run; its first checkpoint is from the middle."""
-    out = tmp_path_factory.mktemp("run")
-    train(prepare(data, out, str(base), FOUR), resume=False)
-    return out
-
-
-@pytest.fixture(scope="module")
-def pairs(data: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on texts that are read together with labels."""
-    out = tmp_path_factory.mktemp("pairs")
-    train(prepare(data, out, str(base), replace(FOUR, only=("nli", "gliclass"))), resume=False)
-    return out
-
-
-@pytest.fixture(scope="module")
-def folder(run: Path, pairs: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("mini")
-    model, text = load_checkpoint(run, str(base))
-    export(model, load_checkpoint(pairs, str(base))[0], text, out)
-    return out
+from headgate.train.mini.training import prepare, train
+from tests.train.mini_data import FOUR, write
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

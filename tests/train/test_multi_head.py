@@ -109,6 +109,56 @@ def test_all_is_trained_and_the_base_is_not(base: Path, tmp_path: Path, caplog: 
         train_heads(base, ROWS, base)
 
 
+class Stop(Exception):
+    """Ends a call where training would begin."""
+
+
+def test_options_of_the_loss_reach_it(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[HeadLoss] = []
+
+    def stop(network: HeadLoss, *_: object, **__: object) -> None:
+        found.append(network)
+        raise Stop
+
+    monkeypatch.setattr(multi_head, "_Trainer", stop)
+    for more in ({"l2": 0.3}, {"dropout": 0.25, "label_smoothing": 0.2}):
+        with pytest.raises(Stop):
+            train_heads(base, ROWS, tmp_path / "out", arguments=quick(tmp_path / "run"), **more)  # type: ignore[arg-type]
+    assert [(n.l2, n.dropout.p, n.label_smoothing) for n in found] == [(0.3, 0.1, 0.0), (0.0, 0.25, 0.2)]
+
+
+def test_two_heads_of_the_same_labels_answer_by_their_full_names(tmp_path: Path) -> None:
+    tiny.sentence_encoder(tmp_path / "base")
+    intents = {"user_intent": ["ask", "ask", "thank", "thank"], "bot_intent": ["ask", "thank", "ask", "thank"]}
+    rows = [{"text": t, "heads": {head: said[i] for head, said in intents.items()}} for i, t in enumerate(TEXTS)]
+    arguments = quick(tmp_path / "run", num_train_epochs=40)
+    train_heads(
+        tmp_path / "base", rows, tmp_path / "out", freeze_backbone=True, dropout=0.0, head_rate=0.1, arguments=arguments
+    )
+    scorer = load(tmp_path / "out")
+    for head, said in intents.items():
+        ask, thank = scorer.score(TEXTS, [f"{head}:ask", f"{head}:thank"]).log_odds.T
+        assert (ask > thank).tolist() == [x == "ask" for x in said]
+
+
+def test_the_schedule_moves_both_learning_rates_in_proportion(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[list[float]] = []
+    step = torch.optim.AdamW.step
+
+    def watched(self: torch.optim.AdamW, *a: Any, **k: Any) -> Any:
+        rates.append([float(group["lr"]) for group in self.param_groups if group["params"]])
+        return step(self, *a, **k)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    arguments = quick(tmp_path / "run", learning_rate=1e-4, lr_scheduler_type="linear", use_cpu=True)
+    train_heads(base, ROWS, tmp_path / "out", head_rate=1e-2, arguments=arguments)
+    assert len(rates) == 4  # steps
+    for k, found in enumerate(rates):
+        assert sorted(found) == pytest.approx([1e-4 * (1 - k / 4)] * 2 + [1e-2 * (1 - k / 4)] * 2)
+
+
 def test_add_head(base: Path, tmp_path: Path) -> None:
     old = load(base)
     scorer = add_head(base, "team", ["shop", "tech"], tmp_path / "out")

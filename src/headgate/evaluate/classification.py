@@ -70,11 +70,11 @@ def classify(  # noqa: PLR0913  one call, everything by name
     live, texts, truths = [every[i] for i in kept], [texts[i] for i in kept], [truths[i] for i in kept]
     (scores,), seconds = timed(lambda: judge(scorer, [Ask(texts, list(chosen.values()))]))
     if multi:
-        part, said = _several(truths, list(chosen), scores, threshold, seed)
+        part, truth, said = _several(truths, list(chosen), scores, threshold, seed)
     else:
-        part, said = _single(live, texts, truths, list(chosen), scores, seed)
+        part, truth, said = _single(live, texts, truths, list(chosen), scores, seed)
     more = {"labels": list(chosen), "multi": multi, "threshold": threshold if multi else None}
-    hits = [set(a) == set(b) if multi else bool({*a} & {*b}) for a, b in zip(truths, said, strict=True)]
+    hits = [set(a) == set(b) for a, b in zip(truth, said, strict=True)]
     return Report(
         task="classify",
         name=name or type(scorer).__name__,
@@ -85,7 +85,7 @@ def classify(  # noqa: PLR0913  one call, everything by name
         tables=(label_table(chosen, scorer, truths), *part.tables),
         plots=tuple(part.plots),
         settings=settings(scorer, every, seed=seed, **more),
-        outcomes={"truth": truths, "said": said, "exact match" if multi else "accuracy": [float(h) for h in hits]},
+        outcomes={"truth": truth, "said": said, "exact match" if multi else "accuracy": [float(h) for h in hits]},
     )
 
 
@@ -100,8 +100,8 @@ def _notes(scores: Scores, left_out: int) -> list[str]:
 
 def _single(
     rows: list[Row], texts: list[str], truths: Truths, names: list[str], scores: Scores, seed: int
-) -> tuple[Part, Truths]:
-    """One label for each row: the likeliest."""
+) -> tuple[Part, Truths, Truths]:
+    """One label for each row, the likeliest, beside the one true label that it is measured by."""
     best = scores.log_odds.argmax(axis=1)
     sure: Floats | None = None
     if scores.meaning == "probability":
@@ -109,10 +109,13 @@ def _single(
     found = Choices(rows, texts, truths, [names[j] for j in best], sure, names)
     more, about = details(found), confident(found, found.right, of="the chosen label", seed=seed)
     figures = [macro_f1(found, seed), accuracy(found), *about.figures]
-    return Part(figures, [*more.tables, *about.tables], [*more.plots, *about.plots]), [(said,) for said in found.answer]
+    part = Part(figures, [*more.tables, *about.tables], [*more.plots, *about.plots])
+    return part, [(true,) for true in found.truth], [(said,) for said in found.answer]
 
 
-def _several(truths: Truths, names: list[str], scores: Scores, threshold: float, seed: int) -> tuple[Part, Truths]:
+def _several(
+    truths: Truths, names: list[str], scores: Scores, threshold: float, seed: int
+) -> tuple[Part, Truths, Truths]:
     """Any number of labels for each row: those from the threshold up."""
     p = scores.probabilities.astype(np.float64)
     truth, told = matrix(truths, names), (p >= threshold) & ~scores.empty[:, None]
@@ -124,4 +127,4 @@ def _several(truths: Truths, names: list[str], scores: Scores, threshold: float,
     ]
     about, plot = calibration(p, truth, of="every label of every row", seed=seed)
     said = [tuple(names[j] for j in np.flatnonzero(row)) for row in told]
-    return Part([*figures, *about], [per_label(truth, told, names)], [plot]), said
+    return Part([*figures, *about], [per_label(truth, told, names)], [plot]), truths, said

@@ -13,6 +13,7 @@ from headgate.evaluate.classification import classify
 from headgate.evaluate.common import labelled, seen
 from headgate.evaluate.fewshot import few_shot
 from headgate.evaluate.guarding import guard
+from headgate.evaluate.history import loss_plot
 from headgate.evaluate.html import write_html
 from headgate.evaluate.metrics import extra
 from headgate.evaluate.nli import pairs
@@ -45,7 +46,7 @@ class Options:
         multi: Several labels may be true at once.
         shots: Examples a label for few-shot classification; 0 for none.
         lookalikes: A file of harmless look-alikes, for guards.
-        seed: Of the bootstrap.
+        seed: Of the bootstrap; None: 0.
         device: As ``load`` takes it.
         revision: As ``load`` takes it.
         max_length: As ``load`` takes it.
@@ -57,7 +58,7 @@ class Options:
     multi: bool = False
     shots: int = 0
     lookalikes: Path | None = None
-    seed: int = 0
+    seed: int | None = None
     device: str = "auto"
     revision: str | None = None
     max_length: int | None = None
@@ -77,7 +78,7 @@ def command(  # noqa: PLR0913  a command's options are its arguments
     json: Annotated[Path | None, typer.Option(help="Where the JSON goes; numbered for several models.")] = None,
     history: Annotated[Path | None, typer.Option(help="A trainer_state.json, for its loss curves.")] = None,
     texts: Annotated[bool, typer.Option("--texts/--no-texts", help="Show the worst errors' texts.")] = True,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Of the bootstrap; else 0.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub id.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     max_length: Annotated[int | None, typer.Option(min=1, help="Tokens of a row, in place of the model's.")] = None,
@@ -95,9 +96,7 @@ def command(  # noqa: PLR0913  a command's options are its arguments
         revision=revision,
         max_length=max_length,
     )
-    for path in (out, json):
-        if path is not None and not path.resolve().parent.is_dir():  # before the scoring rather than after it
-            raise ValueError(f"there is no folder {path.resolve().parent}; expected one to write {path.name} into.")
+    _writable(out, json, history)
     reports = [r if texts else r.without_texts() for r in evaluate(data, task, model or [], options)]
     show(reports)
     if out is not None:
@@ -127,6 +126,17 @@ def evaluate(data: Path, task: Task | None, models: Sequence[str], options: Opti
     return [_measured(found, data, model, options) for model in models or [usual]]
 
 
+def _writable(out: Path | None, json: Path | None, history: Path | None) -> None:
+    """Refuse, before the scoring rather than after it, what could not be written."""
+    for path in (out, json):
+        if path is not None and not path.resolve().parent.is_dir():
+            raise ValueError(f"there is no folder {path.resolve().parent}; expected one to write {path.name} into.")
+    if history is not None:
+        if out is None:
+            raise ValueError("--history came without --out; expected a page for its loss curves: add --out FILE.html.")
+        loss_plot(history)
+
+
 def show(reports: Sequence[Report]) -> None:
     """Every figure with its interval as a table on stdout, and the notes."""
     from rich.console import Console
@@ -137,7 +147,7 @@ def show(reports: Sequence[Report]) -> None:
     for name in (reports[0].task, *(report.name for report in reports)):
         table.add_column(Text(name))
     known = [{figure.name: figure for figure in report.figures} for report in reports]
-    for name in known[0]:
+    for name in dict.fromkeys(name for found in known for name in found):
         cells = []
         for found in known:
             figure = found.get(name)
@@ -204,10 +214,19 @@ def _fits(task: Task, options: Options) -> None:
         ("--lookalikes", options.lookalikes is not None, ("guard",)),
     ):
         if given and task not in tasks:
-            raise ValueError(f"{name} came with the task {task}; expected it with {' or '.join(tasks)}.")
-    if options.shots and (options.multi or options.labels or options.template or options.threshold is not None):
+            raise ValueError(
+                f"{name} came with the task {task}; expected it with {' or '.join(tasks)}: leave it out, or say --task."
+            )
+    unread = (options.labels, options.template, options.multi, options.threshold is not None, options.seed is not None)
+    if options.shots and any(unread):
         raise ValueError(
-            "--shots came with --label, --template, --threshold or --multi; few-shot learns from the rows."
+            "--shots came with --label, --template, --threshold, --multi or --seed; few-shot learns from the rows, "
+            "with draws of its own: leave them out."
+        )
+    if task == "classify" and options.threshold is not None and not options.multi:
+        raise ValueError(
+            "--threshold came with the task classify; expected it with --multi, since one label takes the likeliest: "
+            "add --multi, or leave it out."
         )
 
 
@@ -215,18 +234,19 @@ def _measured(task: Task, data: Path, model: str, o: Options) -> Report:
     from headgate.loading import load  # here, because it brings torch
 
     scorer: Any = load(model, template=o.template, device=o.device, revision=o.revision, max_length=o.max_length)
+    seed = o.seed or 0
     if task == "rerank":
-        return rerank(Reranker(scorer), data, name=model, seed=o.seed)
+        return rerank(Reranker(scorer), data, name=model, seed=seed)
     if task == "pairs":
-        return pairs(scorer, data, name=model, seed=o.seed)
+        return pairs(scorer, data, name=model, seed=seed)
     if task == "route":
-        return route(Router(scorer, o.labels, threshold=o.threshold, multi=o.multi), data, name=model, seed=o.seed)
+        return route(Router(scorer, o.labels, threshold=o.threshold, multi=o.multi), data, name=model, seed=seed)
     if task == "guard":
         judged = Guard(scorer, o.labels, threshold=o.threshold)
-        return guard(judged, data, lookalikes=o.lookalikes, name=model, seed=o.seed)
+        return guard(judged, data, lookalikes=o.lookalikes, name=model, seed=seed)
     if o.shots:
         if not hasattr(scorer, "embed"):
             raise ValueError(f"{model} makes no embeddings; expected one that does for --shots, such as mini/embed.")
         return few_shot(scorer, data, shots=o.shots, name=model)
     threshold = 0.5 if o.threshold is None else o.threshold
-    return classify(scorer, data, labels=o.labels, multi=o.multi, threshold=threshold, name=model, seed=o.seed)
+    return classify(scorer, data, labels=o.labels, multi=o.multi, threshold=threshold, name=model, seed=seed)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from headgate.calibration import Calibration
+from headgate.calibration import Calibrated, Calibration
 from headgate.errors import DataError
 from headgate.evaluate.metrics import (
     BINS,
@@ -181,13 +181,20 @@ def settings(scorer: object, rows: Sequence[Row], *, seed: int, **more: object) 
 
 def template(scorer: object) -> str | None:
     """The scorer's hypothesis template, or None where it tells none."""
-    inner = getattr(scorer, "scorer", scorer)  # of a calibrated one
-    found = getattr(inner, "template", None)
+    found = getattr(inner(scorer), "template", None)
     return found if isinstance(found, str) else None
+
+
+def inner(scorer: object) -> object:
+    """The model's own scorer, where the caller put a calibration around it."""
+    return getattr(scorer, "scorer", scorer)
 
 
 def uncalibrated(scorer: Scorer, scores: Scores) -> Floats:
     """The log-odds (n, m) that the model gave before the calibration that its folder brings.
+
+    Those of a :class:`headgate.calibration.Calibrated` come back as they are: the caller's calibration was fitted on
+    what the folder's gives.
 
     Raises:
         NotCalibratedError: The scores are only an order.
@@ -195,7 +202,7 @@ def uncalibrated(scorer: Scorer, scores: Scores) -> Floats:
     scores.probabilities  # noqa: B018  raises where they are only an order
     brought = getattr(scorer, "calibration", None)
     z = scores.log_odds.astype(np.float64)
-    if not isinstance(brought, Calibration):
+    if isinstance(scorer, Calibrated) or not isinstance(brought, Calibration):
         return z
     return (z - brought.shift + brought.length * np.log(scores.windows)) / brought.scale
 

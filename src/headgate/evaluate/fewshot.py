@@ -72,7 +72,16 @@ def few_shot(
         notes=(*few("rows tested", len(draws[0][0])), "By label, confusion and worst errors are the first draw's."),
         tables=(table, *more.tables),
         plots=tuple(more.plots),
-        settings=settings(embedder, every, seed=0, shots=shots, draws=seeds, labels=names, train=_train(train, pool)),
+        settings=settings(
+            embedder,
+            every,
+            seed=0,
+            shots=shots,
+            draws=seeds,
+            labels=names,
+            texts=len(texts),
+            train=_train(train, pool),
+        ),
         outcomes={"accuracy": _right(y, draws)},
     )
 

@@ -120,23 +120,21 @@ def _rows(
     rules: Sequence[str], rows: Source, lookalikes: Source | None
 ) -> tuple[list[Row], list[str], list[tuple[str, ...]], Bools]:
     """All rows, their texts, the rules each breaks, and which are look-alikes."""
-    given = read_rows(rows)
     more = [] if lookalikes is None else read_rows(lookalikes)
-    texts, truths = labelled(given, rules)
-    alike = [row.fields.get("lookalike", False) for row in given]
-    for row, truth, marked in zip(given, truths, alike, strict=True):
+    every = [*read_rows(rows), *(_lookalike(row) for row in more)]
+    texts, truths = labelled(every, rules)
+    alike = [row.fields.get("lookalike", False) for row in every]
+    for row, truth, marked in zip(every, truths, alike, strict=True):
         if not isinstance(marked, bool) or (marked and truth):
             raise DataError(
                 f"{row.place}: lookalike is {marked!r} and the label {row.fields['label']!r}; expected true or false, "
                 "and a look-alike breaks no rule: its label is null."
             )
-    every = [*given, *(Row(f"look-alikes, {row.place}", row.fields) for row in more)]
-    return (
-        every,
-        texts + [r.text("text") for r in more],
-        truths + [()] * len(more),
-        np.array(alike + [True] * len(more)),
-    )
+    return every, texts, truths, np.array(alike)
+
+
+def _lookalike(row: Row) -> Row:
+    return Row(f"look-alikes, {row.place}", {"label": None, **row.fields, "lookalike": True})
 
 
 def _sides(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headgate.evaluate.history import History, loss_plot
 from headgate.evaluate.plots import svg
-from headgate.evaluate.report import Cell, Figure, Plot, Report, Table, compare
+from headgate.evaluate.report import Cell, Figure, Plot, Report, Table, compare, measured
 
 _TASKS = {
     "classify": "Classification",
@@ -40,7 +40,8 @@ def write_html(
         DataError: The history holds no loss.
         MissingExtraError: matplotlib is not installed.
     """
-    Path(path).write_text(page(reports, history=history, texts=texts), encoding="utf-8")
+    html = page(reports, history=history, texts=texts)
+    Path(path).write_text(html, encoding="utf-8", errors="replace")  # half a surrogate pair has no UTF-8
 
 
 def page(reports: Sequence[Report], *, history: History | None = None, texts: bool = True) -> str:
@@ -81,8 +82,8 @@ def _subtitle(reports: Sequence[Report]) -> str:
 
 def _size(report: Report) -> str:
     unit = {"rerank": "queries", "pairs": "pairs"}.get(report.task, "texts")
-    scored = int(report.settings.get("documents", report.n))  # a reranker reads documents
-    what = "documents" if "documents" in report.settings else unit
+    what = "documents" if "documents" in report.settings else unit  # a reranker reads documents
+    scored = int(report.settings.get(what, report.n))  # and a few-shot report texts that it does not test
     speed = f"; {scored / report.seconds:,.0f} {what} a second" if report.seconds > 0 else ""
     return f"{report.n:,} {unit}{speed}"
 
@@ -210,9 +211,9 @@ def _plain(value: object) -> str:
 
 def _alike(reports: Sequence[Report]) -> list[list[Report]]:
     """Reports of the same task on the same rows, together."""
-    groups: dict[tuple[str, object], list[Report]] = defaultdict(list)
+    groups: dict[tuple[object, ...], list[Report]] = defaultdict(list)
     for report in reports:
-        groups[report.task, report.settings.get("data")].append(report)
+        groups[tuple(measured(report).values())].append(report)
     return list(groups.values())
 
 
@@ -221,7 +222,7 @@ def _side_by_side(reports: Sequence[Report]) -> str:
     first, *others = reports
     known = [{f.name: f for f in report.figures} for report in reports]
     rows = []
-    for name in known[0]:
+    for name in dict.fromkeys(name for found in known for name in found):
         cells = "".join(_beside(found.get(name)) for found in known)
         rows.append(f"<tr><td>{escape(name)}</td>{cells}</tr>")
     head = _head(("figure", *(report.name for report in reports)), set(range(1, len(reports) + 1)))

@@ -6,7 +6,7 @@ import numpy as np
 
 from headgate.errors import DataError
 from headgate.evaluate.choices import Choices, accuracy, confident, details, macro_f1
-from headgate.evaluate.common import settings, timed, uncalibrated
+from headgate.evaluate.common import inner, settings, timed, uncalibrated
 from headgate.evaluate.metrics import Floats
 from headgate.evaluate.report import Report, few
 from headgate.evaluate.rows import Row, Source, read_rows
@@ -21,7 +21,8 @@ def pairs(scorer: Scorer, rows: Source, *, name: str | None = None, seed: int = 
 
     The scorer is asked for P(entailment), and for P(contradiction) where the rows have three classes; neutral is what
     is left of 1. The likeliest is said. A calibration that the model's folder brings, which is one of labels for
-    zero-shot use, is taken off first, so that these are the classes of the model's own softmax.
+    zero-shot use, is taken off first, so that these are the classes of the model's own softmax; a calibration of the
+    caller's (``Calibration.on``) stays, and so does what it was fitted on.
 
     Args:
         scorer: A cross-encoder over NLI classes, whose scores are probabilities.
@@ -31,13 +32,15 @@ def pairs(scorer: Scorer, rows: Source, *, name: str | None = None, seed: int = 
         seed: Of the bootstrap.
 
     Raises:
-        DataError: A row is wrong, or its class is none of these; before anything is scored.
+        DataError: A row is wrong, or its class is none of these, or neutral where the model has two classes; before
+            anything is scored.
         NotCalibratedError: The scores are only an order.
     """
     every = read_rows(rows)
     premises, hypotheses = [r.text("premise") for r in every], [r.text("hypothesis") for r in every]
     classes = _classes(every)
     truths = [_class(row, classes) for row in every]
+    _within(every, truths, getattr(inner(scorer), "classes", THREE))
     asks = [Ask([p], _labels(h, classes)) for p, h in zip(premises, hypotheses, strict=True)]
     scores, seconds = timed(lambda: judge(scorer, asks))
     p = _probabilities(np.stack([logistic(uncalibrated(scorer, s))[0] for s in scores]))
@@ -73,6 +76,15 @@ def _class(row: Row, classes: Sequence[str]) -> str:
     if len(found) != 1 or found[0] not in classes:
         raise DataError(f"{row.place}: the class is {row.fields['label']!r}; expected one of {list(classes)}.")
     return found[0]
+
+
+def _within(rows: Sequence[Row], truths: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse rows that a model of two classes could only be wrong about."""
+    if len(known) == 2 and THREE[1] in truths:
+        raise DataError(
+            f"{rows[truths.index(THREE[1])].place}: the class is 'neutral', and the model knows only {list(known)}; "
+            "expected a model of three classes, or rows of entailment and not_entailment: rename the classes."
+        )
 
 
 def _labels(hypothesis: str, classes: Sequence[str]) -> list[Label]:

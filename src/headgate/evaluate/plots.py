@@ -164,7 +164,7 @@ def _cycle(n: int) -> Sequence[str]:
 
 
 def _short(name: str) -> str:
-    words = " ".join(name.split())
+    words = " ".join(name.encode("utf-8", "replace").decode("utf-8").split())  # matplotlib can't set half a pair
     return words if len(words) <= 24 else f"{words[:23]}…"
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from headgate.errors import DataError
-from headgate.evaluate.metrics import Bools, Difference, f1, paired
+from headgate.evaluate.metrics import Bools, Difference, Statistic, f1, paired
 
 Task = Literal["classify", "few-shot", "route", "guard", "rerank", "pairs"]
 Cell = str | int | float | None
@@ -94,7 +94,8 @@ class Report:
         plots: Arrays of the plots.
         settings: Labels as they were said, template, fingerprint, data digest, seed, versions.
         outcomes: Figure name -> one value for each row; two reports on the same rows are compared by them.
-            "truth" and "said" hold the labels of each row instead.
+            "truth" and "said" hold the labels of each row instead; where one of several true labels counts, "truth"
+            is the one that this report's own figures count.
     """
 
     task: Task
@@ -118,7 +119,8 @@ class Report:
     def save(self, path: str | Path) -> None:
         """Write the report as JSON; :func:`read_report` reads it again."""
         words = json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
-        Path(path).write_text(words + "\n", encoding="utf-8")
+        # Half a surrogate pair has no UTF-8; with its backslash it is JSON, and comes back as it was.
+        Path(path).write_text(words + "\n", encoding="utf-8", errors="backslashreplace")
 
     def without_texts(self) -> "Report":
         """The report without the tables that hold texts of the rows."""
@@ -156,23 +158,28 @@ def compare(first: Report, second: Report, *, seed: int = 0) -> dict[str, Differ
     Figures that are a mean over rows are compared, and macro F1 where both reports chose labels.
 
     Raises:
-        ValueError: The reports are of other tasks or other rows.
+        ValueError: The reports are of other tasks, other rows, or other draws of them.
     """
-    for what, a, b in [
-        ("tasks", first.task, second.task),
-        ("rows", first.settings.get("data"), second.settings.get("data")),
-    ]:
-        if a != b:
-            raise ValueError(f"the reports are of the {what} {a!r} and {b!r}; expected the same for a comparison.")
+    a, b = measured(first), measured(second)
+    other = [f"{what} {a[what]!r} and {b[what]!r}" for what in a if a[what] != b[what]]
+    if other:
+        raise ValueError(
+            f"the reports are of the {', '.join(other)}; expected one task on the same rows: measure both alike."
+        )
     found: dict[str, Difference] = {}
     if "said" in first.outcomes and "said" in second.outcomes:
-        truth, (a, b) = _matrices(first.outcomes["truth"], first.outcomes["said"], second.outcomes["said"])
-        n = len(truth)
-        found["macro F1"] = paired(lambda at: f1(truth[at], b[at]) - f1(truth[at], a[at]), n, seed=seed)
+        before, after = _macro_f1(first), _macro_f1(second)
+        found["macro F1"] = paired(lambda at: after(at) - before(at), first.n, seed=seed)
     for name in [n for n in first.outcomes if n in second.outcomes and n not in ("truth", "said")]:
         gain = np.asarray(second.outcomes[name], dtype=float) - np.asarray(first.outcomes[name], dtype=float)
         found[name] = paired(lambda at, gain=gain: float(gain[at].mean()), len(gain), seed=seed)  # type: ignore[misc]
     return found
+
+
+def measured(report: Report) -> dict[str, object]:
+    """What two reports must share to be compared row by row; equal data alone may have been drawn from."""
+    said = report.settings
+    return {"tasks": report.task, "rows": said.get("data"), "row counts": report.n, "draws": said.get("draws")}
 
 
 def few(what: str, n: int) -> list[str]:
@@ -188,10 +195,12 @@ def _table(found: dict[str, Any]) -> Table:
     return Table(**{**found, "columns": tuple(found["columns"]), "rows": rows})
 
 
-def _matrices(truth: Sequence[Sequence[str]], *said: Sequence[Sequence[str]]) -> tuple[Bools, list[Bools]]:
-    """(n, labels) of what is true, and of what each says."""
-    names = sorted({label for rows in (truth, *said) for row in rows for label in row})
-    return matrix(truth, names), [matrix(rows, names) for rows in said]
+def _macro_f1(report: Report) -> Statistic:
+    """Macro F1 of some rows, by the truth that the report's own figure uses."""
+    parts = (report.outcomes["truth"], report.outcomes["said"])
+    names = sorted({label for rows in parts for row in rows for label in row})
+    truth, said = (matrix(rows, names) for rows in parts)
+    return lambda at: f1(truth[at], said[at])
 
 
 def matrix(rows: Sequence[Sequence[str]], names: Sequence[str]) -> Bools:

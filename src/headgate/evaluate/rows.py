@@ -61,11 +61,14 @@ def read_rows(source: Source) -> list[Row]:
         source: The file, or the rows themselves.
 
     Raises:
-        DataError: There is no row, or one that is no JSON object.
+        DataError: There is no row, or one that is no JSON object, or the file is not UTF-8.
         FileNotFoundError: There is no such file.
     """
     if isinstance(source, str | Path):
-        found = list(_lines(Path(source)))
+        try:
+            found = list(_lines(Path(source)))
+        except UnicodeDecodeError as e:
+            raise DataError(f"{source} is not UTF-8 ({e.reason}); expected JSON lines in UTF-8: convert it.") from e
     elif isinstance(source, Mapping):
         raise DataError("rows is a mapping; expected a file of JSON lines, or an iterable of mappings, one a row.")
     else:
@@ -78,7 +81,7 @@ def read_rows(source: Source) -> list[Row]:
 
 def _lines(path: Path) -> Iterator[Row]:
     opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8") as lines:
+    with opened(path, "rt", encoding="utf-8-sig") as lines:  # a byte order mark is no part of the first row
         for number, line in enumerate(lines, 1):
             place = f"{path.name}, row {number}"
             if line.strip():

@@ -91,6 +91,11 @@ class CrossEncoder(Family):
         super().__init__(parts)
         self._classes = classes
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the logits; ("relevance",) for a ranker."""
+        return self._classes.names
+
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
         """A ``*ForSequenceClassification`` folder, or a head of a multi-part one.

@@ -47,6 +47,12 @@ def start(where: str | Path, *, revision: str | None = None, max_length: int | N
     return open_checkpoint(where, revision=revision, device="cpu", dtype="float32", max_length=max_length)
 
 
+def different(out: str | Path, checkpoint: Checkpoint) -> None:
+    """Raise ValueError where the result would be written over the base."""
+    if Path(out).resolve() == checkpoint.folder.resolve():
+        raise ValueError(f"out is {out}, the folder of the base; expected another, so that the base survives.")
+
+
 def trainable(module: nn.Module) -> nn.Module:
     """A copy that gradients flow through: what `load` returns is frozen and shared."""
     return copy.deepcopy(module).requires_grad_(True).train()
@@ -118,7 +124,7 @@ def _usual(out: str | Path) -> dict[str, Any]:
         "per_device_eval_batch_size": 32,
         "num_train_epochs": 3,
         "weight_decay": 0.01,
-        "logging_steps": 10,
+        "logging_steps": 0.02,  # 50 points of the loss curve, of a run of any length
         "save_strategy": "no",
         "report_to": "none",
         "remove_unused_columns": False,

@@ -22,11 +22,11 @@ from headgate.loading import load
 from headgate.models.checkpoint import Checkpoint
 from headgate.runtime.torch_forward import Batch
 from headgate.train.common import arguments as usual
-from headgate.train.common import contained, start
+from headgate.train.common import contained, different, start
 from headgate.train.cross_encoder_data import Collate, Example, Item, Reading, is_ranked, items
 from headgate.train.cross_encoder_goal import LOSSES, Goal, Loss
 from headgate.train.distil import Teacher
-from headgate.train.pair_model import PairModel, known_classes, pair_model, save
+from headgate.train.pair_model import PairModel, known_classes, named, pair_model, save
 
 NLI = ("entailment", "neutral", "contradiction")
 TEMPLATE = "This example is {}."
@@ -63,7 +63,9 @@ def train_cross_encoder(  # noqa: PLR0913  one call, everything by name
         rows: A file of JSON lines, or the rows themselves.
         out: The folder for checkpoints and the result; not the base.
         classes: What the logits mean. None takes those of the base; a new head has ("relevance",) for queries, else
-            entailment, neutral and contradiction. An NLI model also learns rankings, by the log-odds of entailment.
+            entailment, neutral and contradiction. A classifier whose files don't name its classes keeps its head only
+            if they are named here, as many as it has logits and in their order. An NLI model also learns rankings, by
+            the log-odds of entailment.
         template: Turns a label or query into what the model reads. None takes the base's; a new NLI head has
             "This example is {}.", a ranker "{}".
         loss: Of rankings: "listwise" (the default), "pairwise" or "pointwise"; of the rest "cross_entropy".
@@ -71,7 +73,8 @@ def train_cross_encoder(  # noqa: PLR0913  one call, everything by name
         evaluation: Held-out rows, measured after every epoch: nDCG@10 of rankings, accuracy of the rest. The best
             epoch is kept, unless `arguments` say otherwise.
         patience: Stop after so many measurements without a better one.
-        list_size: The most documents of a list that are read: the most relevant, and the first of the others.
+        list_size: The most documents of a list that are read: the most relevant, and the first of the others; one that
+            is less relevant than the best is always among them.
         wrong_labels: How many labels that are not true are denied of a text.
         revision: Commit, tag or branch of a Hub id.
         max_length: Tokens of the longest row, in place of the base's.
@@ -85,9 +88,8 @@ def train_cross_encoder(  # noqa: PLR0913  one call, everything by name
         MissingExtraError: A package of the extra ``train`` is not installed.
     """
     checkpoint = start(base, revision=revision, max_length=max_length)
-    out = Path(out)
-    if out.resolve() == checkpoint.folder.resolve():
-        raise ValueError(f"out is {out}, the folder of the base; expected another, so that the base survives.")
+    different(out, checkpoint)
+    checkpoint = named(checkpoint, classes)
     found = read_rows(rows)
     goal = _goal(checkpoint, is_ranked(found), classes, loss, teacher)
     reading = Reading(
@@ -121,7 +123,7 @@ def train_cross_encoder(  # noqa: PLR0913  one call, everything by name
             callbacks=[] if patience is None else [EarlyStoppingCallback(patience)],
         )
         trainer.train(resume_from_checkpoint=resume or None)
-    save(trainer, checkpoint, out, _settings(reading, model, checkpoint))
+    save(trainer, checkpoint, Path(out), _settings(reading, model, checkpoint))
     scorer = load(out, family="cross_encoder")
     assert isinstance(scorer, CrossEncoder)
     return scorer

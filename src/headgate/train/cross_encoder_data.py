@@ -115,13 +115,16 @@ class Reading:
         return Example(row.place, self.template.replace("{}", query), query, texts, grades)
 
     def _shortened(self, pairs: list[tuple[str, float]]) -> list[tuple[str, float]]:
-        """The most relevant ones and the first of the others, which a retriever ordered by how hard they are."""
+        """The most relevant ones and the first of the others, which a retriever ordered by how hard they are.
+
+        Where none is of no relevance, the last one is at least less relevant than the best.
+        """
         if self.list_size is None or len(pairs) <= self.list_size:
             return pairs
-        relevant = sorted((i for i, (_, g) in enumerate(pairs) if g > 0), key=lambda i: -pairs[i][1])
-        others = [i for i, (_, g) in enumerate(pairs) if g == 0]
-        kept = relevant[: self.list_size - bool(others)]
-        return [pairs[i] for i in sorted(kept + others[: self.list_size - len(kept)])]
+        order = sorted(range(len(pairs)), key=lambda i: -pairs[i][1])
+        kept, rest = order[: self.list_size - 1], order[self.list_size - 1 :]
+        last = min(rest, key=lambda i: (pairs[i][1] > 0, pairs[i][1] == pairs[order[0]][1]))
+        return [pairs[i] for i in sorted([*kept, last])]
 
     def _check(self, place: str, grades: Sequence[float]) -> None:
         if self.unlabelled or self.one_grade:

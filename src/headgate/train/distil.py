@@ -26,7 +26,7 @@ class Teacher:
         temperature: Divides the log-odds of both; above 1 the teacher's doubts count for more.
         loss: Of rankings: "divergence" of the two softmaxes over a list, or "margin_mse", the squared error of the
             margins, which learns the teacher's scale too (and takes no temperature). Pairs have binary
-            cross-entropies of entailment, and of contradiction where both know it.
+            cross-entropies of entailment, and of contradiction where both know it; a model of two classes does not.
     """
 
     scorer: Scorer
@@ -81,7 +81,8 @@ class Teacher:
         return nn.functional.binary_cross_entropy_with_logits(log_odds / t, (said / t).sigmoid()) * t**2
 
     def _relations(self, example: Example, both: bool) -> list[Literal["entailment", "contradiction"]]:
-        if not both:
+        classes = getattr(getattr(self.scorer, "scorer", self.scorer), "classes", ())  # of a calibrated one, too
+        if not both or len(classes) == 2:  # of two, what isn't entailed may be neutral
             return ["entailment"]
         try:
             judge(self.scorer, [Ask(example.texts, [Label(example.asked, True, "contradiction")])])

@@ -136,8 +136,8 @@ def train_gliclass(  # noqa: PLR0913  one call, everything by name
         MissingExtraError: accelerate, or for `lora` peft, is not installed.
         ValueError: `out` is `base`, or a setting makes no sense.
     """
-    if Path(out).is_dir() and Path(base).is_dir() and Path(out).samefile(base):
-        raise ValueError(f"out is {out}, as base is; expected another folder, so that the model you start from stays.")
+    checkpoint = common.start(base, revision=revision, max_length=max_length)
+    common.different(out, checkpoint)
     objective = Objective(loss, focal_gamma, focal_alpha, contrastive)
     drawing = Drawing(shuffle, drop, negatives, max_labels, keep_true=loss == "cross_entropy")
     items, names = gather(rows, labels, descriptions, few_shot, seed)
@@ -146,7 +146,7 @@ def train_gliclass(  # noqa: PLR0913  one call, everything by name
     if loss == "cross_entropy":
         exactly_one([*items, *(unseen or ())])
 
-    start = Start.of(base, revision=revision, max_length=max_length)
+    start = Start.of(checkpoint)
     plain = Drawing(shuffle=False, drop=0.0, max_labels=max_labels)
     args = common.arguments(
         out,
@@ -174,7 +174,8 @@ def train_gliclass(  # noqa: PLR0913  one call, everything by name
         )
         trainer.train(resume_from_checkpoint=resume or args.resume_from_checkpoint)
     if trainer.is_world_process_zero():
-        save(merged(model), start.checkpoint, start.scorer, out)
+        save(merged(model), checkpoint, start.scorer, out)
+        trainer.state.save_to_json(str(Path(out) / "trainer_state.json"))
     trainer.accelerator.wait_for_everyone()
     return cast(GLiClassScorer, load(out))
 
@@ -187,13 +188,12 @@ class Start(NamedTuple):
     module: GLiClass
 
     @classmethod
-    def of(cls, base: str | Path, *, revision: str | None, max_length: int | None) -> Start:
+    def of(cls, checkpoint: Checkpoint) -> Start:
         """Read them.
 
         Raises:
-            CheckpointError: `base` can't be read, or is no GLiClass.
+            CheckpointError: They are damaged, or of no GLiClass.
         """
-        checkpoint = common.start(base, revision=revision, max_length=max_length)
         own = checkpoint.settings.get("config")
         config = GLiClassConfig.from_dict(checkpoint.config if own is None else own)
         with torch.random.fork_rng(devices=[]):

@@ -16,7 +16,7 @@ from headgate.errors import CheckpointError
 from headgate.families.gliclass import GLiClassScorer
 from headgate.models.checkpoint import Checkpoint, Json, read_json
 from headgate.models.gliclass import GLiClass, GLiClassConfig
-from headgate.train.common import copy_tokenizer, start, trainable
+from headgate.train.common import copy_tokenizer, different, start, trainable
 
 MARKERS = {"class_token_index": "<<LABEL>>", "text_token_index": "<<SEP>>", "example_token_index": "<<EXAMPLE>>"}
 ScorerType = Literal["simple", "weighted-dot", "mlp", "hopfield", "cross-attn"]
@@ -53,8 +53,10 @@ def new_gliclass(  # noqa: PLR0913  one call, everything by name
 
     Raises:
         CheckpointError: Files are missing or damaged, or the model is no encoder.
+        ValueError: `out` is the folder of the encoder.
     """
     checkpoint = start(encoder, revision=revision)
+    different(out, checkpoint)
     tokenizer = _marked(checkpoint)
     inner, prefix = _encoder(checkpoint)
     raw: Json = {name: tokenizer.token_to_id(marker) for name, marker in MARKERS.items()}

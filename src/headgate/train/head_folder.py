@@ -22,12 +22,6 @@ from headgate.train.common import copy_tokenizer
 from headgate.train.head_data import Heads
 
 
-def different(out: str | Path, checkpoint: Checkpoint) -> None:
-    """Raise ValueError where the result would be written over the base."""
-    if Path(out).resolve() == checkpoint.folder.resolve():
-        raise ValueError(f"out is {out}, the folder of the base; expected another, so that the base survives.")
-
-
 def heads_of(checkpoint: Checkpoint, given: Heads | None) -> dict[str, Head]:
     """The heads of a folder, by name; {} for an encoder.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import EvalPrediction
 
+from headgate.evaluate.metrics import f1
 from headgate.families.multi_head import Head
 from headgate.models.multi_head import MultiHead
 from headgate.train.common import padded
@@ -200,6 +201,4 @@ def measured(heads: Mapping[str, Head]) -> Callable[[EvalPrediction], dict[str, 
 def _figure(head: Head, logits: NDArray[Any], target: NDArray[Any]) -> float:
     if head.kind == "single":
         return float((logits.argmax(axis=1) == target.argmax(axis=1)).mean())
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(target, logits > 0, average="macro", zero_division=0.0))
+    return f1(target > 0, logits > 0)

@@ -23,8 +23,9 @@ from headgate.loading import open_checkpoint
 from headgate.models.calls import head_logits, sentence_vectors
 from headgate.models.checkpoint import Checkpoint
 from headgate.models.multi_head import MultiHead, Pooling
+from headgate.train.common import different
 from headgate.train.head_data import Heads, lesson
-from headgate.train.head_folder import different, grown, heads_of, loaded, save, thresholds
+from headgate.train.head_folder import grown, heads_of, loaded, save, thresholds
 from headgate.train.head_loss import ClassWeights, loss_weights
 
 F = nn.functional

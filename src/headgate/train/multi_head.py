@@ -21,9 +21,9 @@ from headgate.families.multi_head import Head, MultiHeadClassifier
 from headgate.models.checkpoint import Checkpoint
 from headgate.models.multi_head import Pooling
 from headgate.train.common import arguments as usual
-from headgate.train.common import contained, start
+from headgate.train.common import contained, different, start
 from headgate.train.head_data import Heads, Labelled, alone, answers, declared, labelled, labels_of, lesson
-from headgate.train.head_folder import different, grown, heads_of, loaded, save
+from headgate.train.head_folder import grown, heads_of, loaded, save
 from headgate.train.head_loss import ClassWeights, Collate, HeadLoss, Item, loss_weights, measured
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,20 @@ class PairModel:
 
 def known_classes(checkpoint: Checkpoint) -> tuple[str, ...]:
     """The classes of the cross-encoder that a folder holds; () where it holds none, or does not name them."""
-    names = tuple(checkpoint.settings.get("classes", ())) or class_names(checkpoint.config)
+    names = tuple(checkpoint.classes or checkpoint.settings.get("classes", ())) or class_names(checkpoint.config)
     return names if names == (RELEVANCE,) or any(n.lower().startswith("entail") for n in names) else ()
+
+
+def named(checkpoint: Checkpoint, classes: Sequence[str] | None) -> Checkpoint:
+    """With the caller's classes, where a classifier has as many logits and its files don't say what they mean."""
+    silent = not checkpoint.settings.get("classes") and not class_names(checkpoint.config)
+    if not silent or not _is_classifier(checkpoint) or checkpoint.body.num_labels != len(classes or ()):
+        return checkpoint
+    return replace(checkpoint, classes=tuple(classes or ()))
+
+
+def _is_classifier(checkpoint: Checkpoint) -> bool:
+    return any(name.endswith("ForSequenceClassification") for name in checkpoint.config.get("architectures") or ())
 
 
 def pair_model(checkpoint: Checkpoint, names: Sequence[str], seed: int) -> PairModel:
@@ -63,7 +75,8 @@ def pair_model(checkpoint: Checkpoint, names: Sequence[str], seed: int) -> PairM
     """
     kept = tuple(names) == known_classes(checkpoint)
     if not kept:
-        log.info("%s has no head for %s; it gets a new one", checkpoint.folder, list(names))
+        level = logging.WARNING if _is_classifier(checkpoint) else logging.INFO
+        log.log(level, "%s has no head for %s; it gets a new one", checkpoint.folder, list(names))
     pad = getattr(checkpoint.body, "pad_token_id", None)
     head = None
     with torch.random.fork_rng(devices=[]):  # the caller's draws stay theirs
@@ -118,7 +131,7 @@ def _new_classifier(checkpoint: Checkpoint, classes: int) -> nn.Module:
 
 
 def save(trainer: Trainer, checkpoint: Checkpoint, out: Path, settings: dict[str, Any]) -> None:
-    """Write the trained network, its tokenizer and scorer.json, once however many processes there are.
+    """Write the network, its tokenizer, scorer.json and the loss curve, once however many processes there are.
 
     Args:
         trainer: Which holds the network.
@@ -134,4 +147,5 @@ def save(trainer: Trainer, checkpoint: Checkpoint, out: Path, settings: dict[str
             shutil.copyfile(checkpoint.home / "config.json", out / "config.json")
             settings = {**{k: v for k, v in checkpoint.settings.items() if k == "pooling"}, **settings}
         (out / "scorer.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        trainer.state.save_to_json(str(out / "trainer_state.json"))
     trainer.accelerator.wait_for_everyone()

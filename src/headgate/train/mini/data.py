@@ -10,7 +10,7 @@ import gzip
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -206,6 +206,16 @@ class Reader:
                 self._dropped.add((name, number))
             else:
                 yield row
+
+    def written(self, texts: Iterable[str]) -> list[str]:
+        """Texts of our own that no evaluation file repeats."""
+        kept = []
+        for text in texts:
+            if self.held.repeats(text):
+                self._dropped.add(("written", text))
+            else:
+                kept.append(text)
+        return kept
 
     @property
     def dropped(self) -> Counter[str]:

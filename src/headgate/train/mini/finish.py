@@ -26,7 +26,6 @@ from safetensors.torch import load_file
 from headgate.families.base import Family
 from headgate.train.heads import fit_heads
 from headgate.train.mini import examples as reading
-from headgate.train.mini import phrases
 from headgate.train.mini.calibrating import Floats, Json, change, rank_weights, routing
 from headgate.train.mini.data import Examples, rows
 from headgate.train.mini.export import save_weights
@@ -44,7 +43,7 @@ SMALLTALK = 1500
 RUDE = frozenset({"criticism"})
 Sources = dict[str, list[tuple[str, tuple[str, ...], int]]]
 """By head, sets with the labels that are meant and how many rows at most."""
-FALSE_ALARMS = 0.005
+FALSE_ALARMS = 0.01
 """Share of harmless dev texts that one rule may block."""
 
 
@@ -60,7 +59,8 @@ def head_rows(examples: Examples, head: str, rng: random.Random) -> list[Json]:
             found += [(_stretch(text, middle=name != HEADS[head][0]), name) for text in drawn]
     if head in ALARMS:
         said = [c.text for c in examples.choices.get("smalltalk", []) if not RUDE & set(c.truth)]
-        short = [w for t in (*phrases.GREETINGS, *phrases.THANKS) for w in (t, f"{t}!", t.rstrip(".!"))]
+        openings = [t for some in examples.heads["intent"].values() for t in some.get("written", [])]
+        short = [w for t in openings for w in (t, f"{t}!", t.rstrip(".!"))]
         calm = HEADS[head][1]
         found += [(text, calm) for text in (rng.choice(some) for some in (said, short) for _ in range(SMALLTALK // 2))]
     return [{"text": text, "heads": {head: _answer(head, name)}} for text, name in found]
@@ -100,7 +100,7 @@ def thresholds(parts: Parts) -> Json:
     scorer, found = parts.load("heads"), {}
     ordinary = _dev_texts(parts)
     safe: Sources = {
-        "toxicity": [("paradetox", ("neutral",), 250), ("edos_sexism", ("not sexist",), 250)],
+        "toxicity": [("paradetox", ("neutral",), 500)],
         "sexism": [("edos_sexism", ("not sexist",), 500)],
         "harmful": [("jailbreak_prompts", ("benign",), 100)],
         "jailbreak": [("jailbreak_prompts", ("benign",), 200)],
@@ -168,7 +168,7 @@ def finish(folder: Path, out: Path, data: Path, *, seed: int = 0, scale: float =
     """
     refit(folder, out, reading.load(data, seed=seed), seed)
     parts = Parts(out, data, scale)
-    queries = [row for name in ("nq_passages", "medquad") for row in candidates(parts, name, 120, split="dev", each=30)]
+    queries = [row for name in ("nq_passages", "medquad") for row in candidates(parts, name, 80, split="dev", each=20)]
     chosen = {"rank": rank_weights(parts, queries), "routing": routing(parts, max(20, int(160 * scale)))}
     return chosen | {"thresholds": thresholds(parts)}
 

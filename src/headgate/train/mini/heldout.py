@@ -33,7 +33,7 @@ ZERO_SHOT = {
     "emotion": (600, "This text expresses {}."),
     "rotten_tomatoes": (600, "This review is {}."),
     "financial_phrasebank": (600, "The sentiment of this text is {}."),
-    "20newsgroups": (500, "This text is about {}."),
+    "20newsgroups": (200, "This text is about {}."),
 }
 RERANK = {"trec_dl19": 43, "trec_dl20": 54, "scifact": 100, "wikiqa": 150, "nq_passages": 400, "medquad": 100}
 
@@ -232,11 +232,11 @@ def grounding(parts: Parts) -> dict[str, Json]:
     Balanced accuracy at the log-odds that is best on the dev rows of BEGIN and WiCE, and AUROC.
     """
     scorer = parts.load("nli", template="{}")
-    dev = [_supported(scorer, parts.rows(name, "dev", 600, shuffled=True)) for name in ("begin", "wice_oracle")]
+    dev = [_supported(scorer, parts.rows(name, "dev", 300, shuffled=True)) for name in ("begin", "wice_oracle")]
     cuts = [_best_cut(*(np.concatenate([part[at] for part in dev]) for at in (way, 2))) for way in (0, 1)]
     found: dict[str, Json] = {}
     for name in ("ragtruth_qa_test", "summedits", "vitaminc_real", "begin", "wice_oracle"):
-        *ways, truth = _supported(scorer, parts.rows(name, "test", 1000, shuffled=True))
+        *ways, truth = _supported(scorer, parts.rows(name, "test", 500, shuffled=True))
         found[name] = {"rows": len(truth)}
         for way, cut, z in zip(("whole", "sentences"), cuts, ways, strict=True):
             balanced = (np.mean(z[truth] >= cut) + np.mean(z[~truth] < cut)) / 2

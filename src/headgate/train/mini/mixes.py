@@ -63,13 +63,13 @@ QUERY_MIX = {
     "pubmedqa_retrieval": 0.08,
 }
 HEAD_MIX = {
-    "intent": 0.06,
-    "sentiment": 0.18,
+    "intent": 0.05,
+    "sentiment": 0.12,
     "toxicity": 0.18,
-    "sexism": 0.12,
-    "harmful": 0.14,
-    "jailbreak": 0.14,
-    "injection": 0.18,
+    "sexism": 0.13,
+    "harmful": 0.13,
+    "jailbreak": 0.12,
+    "injection": 0.27,
 }
 CLASS_MIX = {
     "intent": (0.2, 0.2, 0.6),

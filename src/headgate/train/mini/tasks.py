@@ -122,7 +122,7 @@ class Joint(Task):
         if rng.random() < 0.3:
             others = [p for p in self.examples.pools if GROUPS[p] != GROUPS[pool]]
             pools = [rng.choice(others) for _ in range(rng.randint(1, 4))] if others else []
-            wrong += [n for p in pools if (n := rng.choice(self.examples.pools[p])) not in TRUE_OF_MUCH]
+            wrong += [n for p in pools if (n := rng.choice(self.examples.pools[p])) not in TRUE_OF_MUCH | {*item.truth}]
         truth = [] if wrong and rng.random() < 0.2 else list(item.truth)
         plainly = rng.random()
         menu: dict[str, float] = {}
@@ -143,10 +143,11 @@ class Joint(Task):
         """A premise, and hypotheses as its labels."""
         pairs = self.examples.pairs[pick(rng, NLI_MIX, self.examples.pairs)]
         pair = rng.choice(pairs)
-        menu = {pair.hypothesis: float(pair.label == 0)}
-        for _ in range(rng.randint(0, 4)):
-            menu.setdefault(rng.choice(pairs).hypothesis, 0.0)
-        return pair.premise, menu
+        others = [rng.choice(pairs) for _ in range(rng.randint(0, 4))]
+        menu = {p.hypothesis: 0.0 for p in others if p.premise != pair.premise} | {
+            pair.hypothesis: float(pair.label == 0)
+        }
+        return pair.premise, dict(rng.sample(list(menu.items()), len(menu)))
 
     def loss(self, model: Mini, rows: list[Row]) -> Tensor:
         """Binary cross-entropy, mean of the prompts' means; or divergence from the base's choice."""

@@ -39,9 +39,9 @@ log = logging.getLogger(__name__)
 
 TASKS: dict[str, Any] = {"nli": Nli, "gliclass": Joint, "heads": Heads, "rank": Retrieval, "names": Names}
 # Padded tokens a batch, weight of the loss, and in every how many steps a task is due.
-BUDGETS = {"nli": 3000, "gliclass": 1600, "heads": 1600, "rank": 2400, "names": 1200}
+BUDGETS = {"nli": 3000, "gliclass": 1600, "heads": 3200, "rank": 2400, "names": 1200}
 WEIGHTS_OF = {"nli": 1.0, "gliclass": 1.5, "heads": 0.7, "rank": 1.0, "names": 1.0}
-EVERY = {"nli": 1, "gliclass": 2, "heads": 1, "rank": 2, "names": 1}
+EVERY = {"nli": 1, "gliclass": 2, "heads": 1, "rank": 4, "names": 2}
 
 
 @dataclass(frozen=True)

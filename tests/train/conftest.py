@@ -1,0 +1,63 @@
+"""What mini's tests share, made once: made-up rows, a tiny base, two runs, and the exported folder."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from headgate.train.mini.export import export, load_checkpoint
+from headgate.train.mini.training import prepare, train
+from tests import tiny
+from tests.train.mini_data import FOUR, made_up, sentence, write
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    sets = made_up(random.Random(0))
+    for name, rows in sets.items():
+        write(root, name, "train", rows)
+    corpus = [{"doc_id": f"d{i}", "title": f"page {i}", "text": sentence(random.Random(i))} for i in range(10)]
+    write(root, "nq_passages", "corpus", corpus)
+    # Of the first row of the train file, in another spelling: that row must not be trained on.
+    write(root, "clinc150", "test", [{"text": sets["clinc150"][0]["text"].upper() + "!", "label": "track_order"}])
+    return root
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    tok = tiny.tokenizer("bert")
+    tok.add_tokens(["[unused0]", "[unused1]"])
+    tok.save(str(folder / "tokenizer.json"))
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    BertModel(BertConfig(vocab_size=tok.get_vocab_size(), **sizes), add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(data: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run; its first checkpoint is from the middle."""
+    out = tmp_path_factory.mktemp("run")
+    train(prepare(data, out, str(base), FOUR), resume=False)
+    return out
+
+
+@pytest.fixture(scope="session")
+def pairs(data: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on texts that are read together with labels."""
+    out = tmp_path_factory.mktemp("pairs")
+    train(prepare(data, out, str(base), replace(FOUR, only=("nli", "gliclass"))), resume=False)
+    return out
+
+
+@pytest.fixture(scope="session")
+def folder(run: Path, pairs: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("mini")
+    model, text = load_checkpoint(run, str(base))
+    export(model, load_checkpoint(pairs, str(base))[0], text, out)
+    return out
