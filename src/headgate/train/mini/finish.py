@@ -43,8 +43,8 @@ SMALLTALK = 1500
 RUDE = frozenset({"criticism"})
 Sources = dict[str, list[tuple[str, tuple[str, ...], int]]]
 """By head, sets with the labels that are meant and how many rows at most."""
-FALSE_ALARMS = 0.01
-"""Share of harmless dev texts that one rule may block."""
+FALSE_ALARMS = {"toxicity": 0.01, "sexism": 0.01, "harmful": 0.005, "jailbreak": 0.005, "injection": 0.005}
+"""Share of harmless dev texts that a rule may block; less where it reads whole documents, window by window."""
 
 
 def head_rows(examples: Examples, head: str, rng: random.Random) -> list[Json]:
@@ -116,7 +116,7 @@ def thresholds(parts: Parts) -> Json:
     for head in ALARMS:
         rule = f"{head}:{HEADS[head][0]}"
         passed = _probabilities(scorer, ordinary + _labelled(parts, safe[head]), rule)
-        at = round(min(float(np.quantile(passed, 1 - FALSE_ALARMS)), 0.995), 4)
+        at = round(min(float(np.quantile(passed, 1 - FALSE_ALARMS[head])), 0.995), 4)
         chosen[rule] = at
         found[rule] = {"safe": len(passed), "safe that pass": round(float((passed < at).mean()), 4)}
         if head in bad:
