@@ -81,11 +81,11 @@ class Checkpoint:
     def tensors(self) -> dict[str, Tensor]:
         """Every weight of the folder, by name, on the CPU; a part's own layers in place of the backbone's."""
         found = read_tensors(self.folder)
-        own = {k.removeprefix(self._own): v for k, v in found.items() if self._own and k.startswith(self._own)}
+        own = {k.removeprefix(self._layers): v for k, v in found.items() if self._layers and k.startswith(self._layers)}
         return found | {f"backbone.{k}": v for k, v in own.items()}
 
     @property
-    def _own(self) -> str:
+    def _layers(self) -> str:
         """Where the weights are that this part alone has in place of the backbone's; "" if it has none."""
         named = self.settings.get("layers")
         return f"{named}." if named else ""
@@ -96,7 +96,7 @@ class Checkpoint:
 
     def encoder(self, config: Json, prefix: str) -> nn.Module:
         """The transformers encoder of ``config`` with the weights under ``prefix``, shared in memory."""
-        key = (str(self.folder.resolve()), self.digest(), self._own, prefix, str(self.device), str(self.dtype))
+        key = (str(self.folder.resolve()), self.digest(), self._layers, prefix, str(self.device), str(self.dtype))
         with _SHARING:
             found = _SHARED.get(key)
             if found is None:

@@ -9,6 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from headgate.errors import LabelError, NotCalibratedError
+from headgate.evaluate.common import inner
 from headgate.scores import Ask, Label, Scorer, judge
 from headgate.train.cross_encoder_data import Example
 from headgate.train.ranking_losses import divergence, margin_mse
@@ -81,8 +82,8 @@ class Teacher:
         return nn.functional.binary_cross_entropy_with_logits(log_odds / t, (said / t).sigmoid()) * t**2
 
     def _relations(self, example: Example, both: bool) -> list[Literal["entailment", "contradiction"]]:
-        classes = getattr(getattr(self.scorer, "scorer", self.scorer), "classes", ())  # of a calibrated one, too
-        if not both or len(classes) == 2:  # of two, what isn't entailed may be neutral
+        two = len(getattr(inner(self.scorer), "classes", ())) == 2  # what such a model does not entail may be neutral
+        if not both or two:
             return ["entailment"]
         try:
             judge(self.scorer, [Ask(example.texts, [Label(example.asked, True, "contradiction")])])

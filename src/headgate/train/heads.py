@@ -67,8 +67,7 @@ def fit_heads(  # noqa: PLR0913  one call, everything by name
             cross-validation, head by head; :data:`USUAL` where rows times classes pass :data:`MOST`, since it hardly
             matters there and the time does.
         names: Read the name of a label as one more text of it, "card_arrival" as "card arrival". It helps where there
-            are few rows a class (on BANKING77, 5 rows a class, 80.6 in place of 79.0 of 100 held-out texts are right),
-            and can't hurt much where there are many; False where the names say nothing.
+            are few rows a class, and can't hurt much where there are many; False where the names say nothing.
         class_weights: As :func:`headgate.train.multi_head.train_heads` has them.
         pooling: "cls" or "mean", in place of what the base's files say; where they say nothing, "mean".
         revision: Commit, tag or branch of a Hub id.

@@ -53,7 +53,7 @@ _HEAD = """# mini
 
 The default model of headgate: a small English encoder. It reranks documents, routes texts by the names of the routes,
 checks whether one text follows from another, and guards against toxic text, harmful requests, jailbreaks and prompt
-injection, on a CPU and without a call to a large language model. Second edition.
+injection, on a CPU and without a call to a large language model.
 
 ## Parts
 
@@ -139,9 +139,7 @@ def _measured(figures: Json) -> str:
     sections = [
         "## Figures",
         "",
-        "On test rows that no training and no choice has seen, by encoders in bfloat16 on a CPU. The training took two",
-        "hours of two cores: 2,800 steps for the pairs, and for single texts 800 steps and, with more rows for the",
-        "heads, 450 more. The commands:",
+        "On test rows that no training and no choice has seen. The commands:",
         "",
         "    python -m headgate.train.mini --data DATA --out PAIRS --only nli gliclass --steps 2800 --fall 0.6",
         "    python -m headgate.train.mini --data DATA --out TEXT --only heads rank names --steps 1250 --fall 0.6"

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 TEMPLATE = "This text is about {}."
 GUARD_LENGTH = 128
+"""Tokens of a window of the heads."""
 WORDS = "backbone.embeddings.word_embeddings.weight"
 PAIRS = "pairs"
 """Under which name the file holds the layers that read texts together with labels."""
@@ -117,7 +118,7 @@ def scorer(model: Mini) -> Json:
         for name, labels in HEADS.items()
         if name != "nli"
     }
-    # Shorter windows than the other parts': a mean over 256 tokens drowns one sentence of attack.
+    # The heads are fitted on rows of about this length (finish.SHORT); windows of 256 tokens caught as much.
     heads: Json = {"family": "multi_head", "max_length": GUARD_LENGTH, "heads": own}
     heads["thresholds"] = {f"{head}:{HEADS[head][0]}": 0.5 for head in ALARMS}
     return {

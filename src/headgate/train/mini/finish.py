@@ -44,7 +44,7 @@ RUDE = frozenset({"criticism"})
 Sources = dict[str, list[tuple[str, tuple[str, ...], int]]]
 """By head, sets with the labels that are meant and how many rows at most."""
 FALSE_ALARMS = {"toxicity": 0.01, "sexism": 0.01, "harmful": 0.005, "jailbreak": 0.005, "injection": 0.005}
-"""Share of harmless dev texts that a rule may block; less where it reads whole documents, window by window."""
+"""Share of harmless dev texts that a rule may block; less for rules that much harmless text resembles."""
 
 
 def head_rows(examples: Examples, head: str, rng: random.Random) -> list[Json]:
@@ -96,7 +96,7 @@ def refit(folder: Path, out: Path, examples: Examples, seed: int) -> None:
 
 
 def thresholds(parts: Parts) -> Json:
-    """Choose by rule the probability that `FALSE_ALARMS` of the harmless dev texts pass; measure the rates there."""
+    """Choose by rule the probability that its share of the harmless dev texts reaches; measure the rates there."""
     scorer, found = parts.load("heads"), {}
     ordinary = _dev_texts(parts)
     safe: Sources = {
