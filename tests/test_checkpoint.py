@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from headgate import CheckpointError, load
 from headgate.models import storage
 from headgate.models.checkpoint import Checkpoint
-from headgate.models.storage import packed, unpacked
+from headgate.models.storage import Unpacked, packed
 from tests import tiny
 
 
@@ -101,7 +101,7 @@ def test_matrices_in_int8_are_within_half_a_step(folder: Path) -> None:
     kept = packed(given)
     assert kept["large"].dtype == torch.int8
     assert set(kept) == {*given, "large.scale"}
-    found = unpacked(kept)
+    found = Unpacked(kept)
     assert set(found) == set(given)
     step = rows.abs().amax(1, keepdim=True) / 127
     assert ((found["large"] - rows).abs() <= 0.501 * step).all()
@@ -112,7 +112,7 @@ def test_matrices_in_int8_are_within_half_a_step(folder: Path) -> None:
 
 def test_a_scale_of_somebody_elses_is_left_alone() -> None:
     theirs = {"logit.scale": torch.ones(1), "logit": torch.ones(3, 3), "codes": torch.ones(2, 2, dtype=torch.int8)}
-    assert unpacked(theirs) == theirs
+    assert dict(Unpacked(theirs)) == theirs
 
 
 def test_a_folder_in_int8_scores_nearly_the_same(folder: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

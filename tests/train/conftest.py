@@ -34,7 +34,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tok.add_tokens(["[unused0]", "[unused1]"])
     tok.save(str(folder / "tokenizer.json"))
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
     BertModel(BertConfig(vocab_size=tok.get_vocab_size(), **sizes), add_pooling_layer=False).save_pretrained(folder)
     return folder
 
@@ -49,9 +49,9 @@ def run(data: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def pairs(data: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on texts that are read together with labels."""
+    """A run on premises read together with hypotheses."""
     out = tmp_path_factory.mktemp("pairs")
-    train(prepare(data, out, str(base), replace(FOUR, only=("nli", "gliclass"))), resume=False)
+    train(prepare(data, out, str(base), replace(FOUR, only=("nli",))), resume=False)
     return out
 
 

@@ -1,5 +1,6 @@
 """The training of mini, end to end on a tiny random BERT and made-up rows."""
 
+import itertools
 import json
 import random
 import shutil
@@ -18,7 +19,7 @@ from headgate.train.mini import examples
 from headgate.train.mini.calibrating import route_calibration
 from headgate.train.mini.card import card
 from headgate.train.mini.data import Held
-from headgate.train.mini.export import WEIGHTS, export, load_checkpoint
+from headgate.train.mini.export import WEIGHTS, export, load_checkpoint, tensors
 from headgate.train.mini.finish import SHORT, _stretch, head_rows, refit
 from headgate.train.mini.labels import say, spoken
 from headgate.train.mini.matching import Names
@@ -95,16 +96,17 @@ def test_names_are_learned_from_what_is_true(data: Path, base: Path) -> None:
         assert all(map(any, menu.true))
 
 
-def test_the_export_has_what_the_loader_reads(folder: Path) -> None:
+def test_the_export_has_what_the_loader_reads(folder: Path, base: Path) -> None:
     names = {p.name for p in folder.iterdir()}
     assert names == {"config.json", "model.safetensors", "tokenizer.json", "scorer.json"}
 
     found = load_file(folder / "model.safetensors")
     assert {w.dtype for w in found.values()} == {torch.float16}  # int8 is for matrices larger than any of these
-    assert not torch.equal(
-        found[layer := "backbone.encoder.layer.0.output.dense.weight"], found[layer.replace("backbone", "pairs")]
-    )
-    assert "pairs.embeddings.word_embeddings.weight" not in found
+    layer = "encoder.layer.0.output.dense.weight"
+    of = [found[f"{name}.{layer}"] for name in ("backbone", "text", "pairs")]
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(of, 2))
+    assert torch.equal(of[0], BertModel.from_pretrained(base).get_parameter(layer).half())
+    assert not [name for name in found if "word_embeddings" in name and not name.startswith("backbone.")]
     for name in HEADS:
         assert len(found[f"heads.{name}.weight"]) == (1 if name in ALARMS else len(HEADS[name]))
     for name in ("text_projector.linear_1", "classes_projector.linear_2"):
@@ -126,7 +128,7 @@ def test_the_export_has_what_the_loader_reads(folder: Path) -> None:
 
 def test_each_part_reads_with_the_layers_that_learned_it(run: Path, pairs: Path, base: Path, folder: Path) -> None:
     texts, labels = ["the pump lost its password", "reset the valve"], ["refund", "soil"]
-    for part, of in (("nli", pairs), ("gliclass", pairs), ("rank", run), ("heads", run)):
+    for part, of in (("nli", pairs), ("gliclass", run), ("route", run), ("heads", run)):
         model, text = load_checkpoint(of, str(base))
         alone = folder.parent / f"alone-{part}"
         export(model, model, text, alone)
@@ -137,6 +139,31 @@ def test_each_part_reads_with_the_layers_that_learned_it(run: Path, pairs: Path,
         other, _ = load_checkpoint(pairs if of is run else run, str(base))
         export(other, other, text, alone)
         assert np.abs(load(alone / part).score(texts, asked).log_odds - expected).max() > 1e-3
+    for part in ("embed", "rank"):
+        found, other_runs = (load(f / part).score(texts, labels).log_odds for f in (folder, alone))
+        np.testing.assert_array_equal(found, other_runs)
+    _, text = load_checkpoint(run, str(base))
+    row = text.batch(text.single([texts[0]], 32))
+    states = BertModel.from_pretrained(base)(row.ids, row.mask).last_hidden_state.mean(1)
+    ours = load(folder / "embed").embed(texts[:1], role="query")  # type: ignore[attr-defined]
+    np.testing.assert_allclose(ours, torch.nn.functional.normalize(states).detach(), atol=2e-3)  # fp16 on disk
+
+
+def test_frozen_layers_stay_the_bases_and_are_kept_once(data: Path, base: Path, tmp_path: Path) -> None:
+    settings = replace(FOUR, only=("heads", "names", "gliclass"), frozen=1)
+    train(prepare(data, tmp_path, str(base), settings), resume=False)
+    after, start = weights(tmp_path), BertModel.from_pretrained(base).state_dict()
+    own = {
+        k
+        for k, v in start.items()
+        if f"multi.backbone.{k}" in after and not torch.equal(v, after[f"multi.backbone.{k}"])
+    }
+    own.discard("embeddings.word_embeddings.weight")  # the two markers
+    assert own
+    assert {name.split(".")[2] for name in own} == {"1"}
+    model, _ = load_checkpoint(tmp_path, str(base))
+    kept = {name.split(".")[3] for name in tensors(model, model) if name.startswith("text.")}
+    assert kept == {"1"}
 
 
 def test_a_share_of_the_way_lies_between_the_base_and_the_run(run: Path, base: Path) -> None:

@@ -246,6 +246,35 @@ def test_early_stopping_keeps_the_best(base: Path, tmp_path: Path) -> None:
         train_heads(base, TEAMS, tmp_path / "three", patience=2, **common)
 
 
+def test_the_rates_fall_when_the_loss_on_held_out_rows_stands(base: Path, tmp_path: Path) -> None:
+    """With SGD, as philipp-zettl's trainer has it: held-out rows say the opposite, so nothing gets better."""
+    wrong = [{**r, "label": "shop" if r["label"] == "tech" else "tech"} for r in TEAMS]
+    arguments = quick(
+        tmp_path / "run",
+        optim="sgd",
+        num_train_epochs=4,
+        lr_scheduler_type="reduce_lr_on_plateau",
+        lr_scheduler_kwargs={"factor": 0.2, "patience": 1},
+        eval_strategy="epoch",
+        logging_strategy="epoch",
+        metric_for_best_model="eval_loss",
+    )
+    train_heads(
+        base,
+        TEAMS,
+        tmp_path / "out",
+        only=["team"],
+        heads={"team": ["shop", "tech"]},
+        head_rate=0.5,
+        evaluation=wrong,
+        arguments=arguments,
+    )
+    state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())
+    rates = [r["learning_rate"] for r in state["log_history"] if "learning_rate" in r]
+    assert rates[0] == max(rates)
+    assert rates[-1] == pytest.approx(0.2 * rates[0])
+
+
 def test_a_frozen_backbone_runs_without_dropout(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modes = []
     forward = HeadLoss.forward

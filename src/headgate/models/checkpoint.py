@@ -20,7 +20,7 @@ import transformers
 from torch import Tensor, nn
 
 from headgate.errors import CheckpointError
-from headgate.models.storage import read_tensors, weight_files
+from headgate.models.storage import Unpacked, read_tensors, weight_files
 from headgate.runtime.tokenizer import Tokenizer
 from headgate.runtime.torch_forward import Module, TorchForward
 
@@ -78,11 +78,11 @@ class Checkpoint:
         return self.folder if (self.folder / "config.json").is_file() or not inner.is_dir() else inner
 
     @cached_property
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> Mapping[str, Tensor]:
         """Every weight of the folder, by name, on the CPU; a part's own layers in place of the backbone's."""
         found = read_tensors(self.folder)
         own = {k.removeprefix(self._layers): v for k, v in found.items() if self._layers and k.startswith(self._layers)}
-        return found | {f"backbone.{k}": v for k, v in own.items()}
+        return Unpacked(found | {f"backbone.{k}": v for k, v in own.items()})
 
     @property
     def _layers(self) -> str:
@@ -92,7 +92,7 @@ class Checkpoint:
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The weights whose names begin with ``prefix``, without it."""
-        return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+        return {k.removeprefix(prefix): self.tensors[k] for k in self.tensors if k.startswith(prefix)}
 
     def encoder(self, config: Json, prefix: str) -> nn.Module:
         """The transformers encoder of ``config`` with the weights under ``prefix``, shared in memory."""

@@ -4,7 +4,7 @@ Only the weights are rounded, each row with a scale of its own, and activations 
 depend on its batch mates (symmetric quantization by row: Jacob et al. 2018, arXiv:1712.05877).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -33,11 +33,30 @@ def packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `packed` was given, each number within half a step (the scale of its row); other tensors as they are."""
-    int8 = {name for name, value in tensors.items() if value.dtype == torch.int8 and name + SCALE in tensors}
-    found = {name: value for name, value in tensors.items() if name.removesuffix(SCALE) not in int8}
-    return found | {name: tensors[name].float() * tensors[name + SCALE][:, None] for name in int8}
+class Unpacked(Mapping[str, Tensor]):
+    """What `packed` was given, each number within half a step (the scale of its row); other tensors as they are.
+
+    A matrix is computed when it is asked for: of a folder with many parts, a part pays for its own.
+
+    Args:
+        tensors: As `packed` returns them.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = tensors
+        self._scales = {k: s for k, v in tensors.items() if v.dtype == torch.int8 and (s := k + SCALE) in tensors}
+
+    def __getitem__(self, name: str) -> Tensor:
+        value = self._tensors[name]
+        scale = self._scales.get(name)
+        return value if scale is None else value.float() * self._tensors[scale][:, None]
+
+    def __iter__(self) -> Iterator[str]:
+        scales = set(self._scales.values())
+        return (name for name in self._tensors if name not in scales)
+
+    def __len__(self) -> int:
+        return len(self._tensors) - len(self._scales)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -50,7 +69,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All weights of a folder, by name, without running any code in it; what is kept in int8 comes as float32."""
+    """All weights of a folder as they are stored, by name, without running any code in it."""
     tensors: dict[str, Tensor] = {}
     for path in weight_files(folder):
         try:
@@ -65,4 +84,4 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
                 f"{path} is damaged or holds more than tensors; headgate runs no code from a "
                 "checkpoint. Use a safetensors file of this model."
             ) from e
-    return unpacked(tensors)
+    return tensors

@@ -2,6 +2,10 @@
 
 It runs on ``transformers.Trainer``, so resuming, mixed precision, several GPUs, the schedule and logging are those of
 ``TrainingArguments``. What it is asked to leave alone stays bit for bit.
+
+What the ``MultiHeadClassificationTrainer`` of philipp-zettl's model offers has these names here: one head at a time is
+`only`, its L2 term `l2`, its share for validation `evaluation`; of ``TrainingArguments``, its SGD is ``optim="sgd"``,
+its plateaus ``lr_scheduler_type="reduce_lr_on_plateau"``, its automatic batch size ``auto_find_batch_size=True``.
 """
 
 from __future__ import annotations

@@ -56,8 +56,7 @@ def rank_weights(parts: Parts, queries: Sequence[Json]) -> Json:
     good = [share for share, value in shares.items() if value > max(shares.values()) - 0.005]
     share = min(good, key=lambda s: abs(s - 0.5))
     weights = {"maxsim": round(share / spread[0], 4), "cosine": round((1 - share) / spread[1], 4)}
-    for part in ("rank", "route"):
-        change(parts.folder, part, **weights, calibration=None)
+    change(parts.folder, "rank", **weights, calibration=None)
     for part in ("rank", "embed"):
         change(parts.folder, part, calibration=None)
         z = np.concatenate(_columns(parts.load(part), queries))

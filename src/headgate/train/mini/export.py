@@ -1,6 +1,7 @@
 """Write the ``mini`` folder from two runs: ``python -m headgate.train.mini.export --text DIR --pairs DIR --out DIR``.
 
-One run taught single texts, the other texts read together with labels; both stand on the same word embeddings, which
+What embeds and ranks is the base as it was. One run taught the heads, the router and the joint scorer, the other
+premises read together with hypotheses; each has layers of its own, and all stand on the same word embeddings, which
 nobody trained. The matrices are kept in int8.
 """
 
@@ -26,8 +27,8 @@ TEMPLATE = "This text is about {}."
 GUARD_LENGTH = 128
 """Tokens of a window of the heads."""
 WORDS = "backbone.embeddings.word_embeddings.weight"
-PAIRS = "pairs"
-"""Under which name the file holds the layers that read texts together with labels."""
+TEXT, PAIRS = "text", "pairs"
+"""Under which names the file holds the layers of the two runs."""
 WEIGHTS = "weights.pt"
 """The file of a run, and of each of its checkpoints, that holds the trained weights."""
 
@@ -55,12 +56,12 @@ def load_checkpoint(run: Path, base: str = BASE, *, share: float = 1.0) -> tuple
     return model.eval(), text
 
 
-def export(model: Mini, pairs: Mini, text: Text, out: Path) -> None:
+def export(texts: Mini, pairs: Mini, text: Text, out: Path) -> None:
     """Write weights, configuration, tokenizer and scorer.json.
 
     Args:
-        model: Taught on single texts.
-        pairs: Taught on texts and labels read together; only its layers, the NLI head and the joint scorer are kept.
+        texts: Taught heads, names of labels, and prompts of labels.
+        pairs: Taught premises and hypotheses; only its layers and the NLI head are kept.
         text: Their tokenizer.
         out: The folder; files in it are replaced.
 
@@ -68,11 +69,11 @@ def export(model: Mini, pairs: Mini, text: Text, out: Path) -> None:
         ValueError: The two stand on different word embeddings.
     """
     out.mkdir(parents=True, exist_ok=True)
-    save_weights(packed(tensors(model, pairs)), out)
-    _write(out / "config.json", _backbone_config(model))
+    save_weights(packed(tensors(texts, pairs)), out)
+    _write(out / "config.json", _backbone_config(texts))
     # What a user types is text, never a control token; the file says so, not only the object in memory.
     text.tokenizer.save(str(out / "tokenizer.json"))
-    _write(out / "scorer.json", scorer(model))
+    _write(out / "scorer.json", scorer(texts))
     log.info("wrote %s (%.1f MB)", out, sum(f.stat().st_size for f in out.iterdir()) / 1e6)
 
 
@@ -82,26 +83,27 @@ def save_weights(weights: dict[str, Tensor], out: Path) -> None:
     (out / "model.safetensors").chmod(0o644)  # save_file makes it readable by its owner alone
 
 
-def tensors(model: Mini, pairs: Mini) -> dict[str, Tensor]:
-    """The weights of both in fp16, each once, under the names that the loader reads."""
-    named, read_together = _named(model), _named(pairs)
-    shared = {name for name, value in named.items() if torch.equal(value, read_together[name])}
-    if WORDS not in shared:
+def tensors(texts: Mini, pairs: Mini) -> dict[str, Tensor]:
+    """The weights of the base and of both runs in fp16, each once, under the names that the loader reads."""
+    runs = {TEXT: _named(texts), PAIRS: _named(pairs)}
+    words = runs[TEXT][WORDS]
+    if not torch.equal(words, runs[PAIRS][WORDS]):
         raise ValueError("the two runs stand on different word embeddings; train both from one --base")
-    for name, value in read_together.items():
-        if name.startswith("gliclass.") or name.startswith("heads.nli."):
-            named[name] = value
-        elif name.startswith("backbone.") and name not in shared:
-            named[name.replace("backbone", PAIRS, 1)] = value
-    for head in ALARMS:
-        for kind in ("weight", "bias"):
-            alarm, calm = named[f"heads.{head}.{kind}"]
-            named[f"heads.{head}.{kind}"] = (alarm - calm).unsqueeze(0)
-    return {
-        name: value.detach().to(torch.float16).contiguous()
-        for name, value in named.items()
-        if value.is_floating_point()
-    }
+    base = {f"backbone.{name}": value for name, value in texts.teacher.backbone.state_dict().items()} | {WORDS: words}
+    found = dict(base)
+    for run, weights in runs.items():
+        changed = {k: v for k, v in weights.items() if k in base and not torch.equal(v, base[k])}
+        found |= {k.replace("backbone", run, 1): v for k, v in changed.items()}
+        found |= {k: v for k, v in weights.items() if k not in base and run == _taught_by(k)}
+    for name in (f"heads.{head}.{kind}" for head in ALARMS for kind in ("weight", "bias")):
+        alarm, calm = found[name]
+        found[name] = (alarm - calm).unsqueeze(0)
+    return {k: v.detach().to(torch.float16).contiguous() for k, v in found.items() if v.is_floating_point()}
+
+
+def _taught_by(name: str) -> str:
+    """Which run gives a head, or the joint scorer."""
+    return PAIRS if name.startswith("heads.nli.") else TEXT
 
 
 def _named(model: Mini) -> dict[str, Tensor]:
@@ -112,14 +114,14 @@ def _named(model: Mini) -> dict[str, Tensor]:
 
 def scorer(model: Mini) -> Json:
     """scorer.json: which part is what, its template, and which part serves which task; `finish` calibrates it."""
-    rank = {"maxsim": model.maxsim.item(), "cosine": model.cosine.item()}
+    learned = {"maxsim": model.maxsim.item(), "cosine": model.cosine.item()}
     own = {
         name: {"labels": [labels[0]], "type": "multi"} if name in ALARMS else {"labels": list(labels), "type": "single"}
         for name, labels in HEADS.items()
         if name != "nli"
     }
     # The heads are fitted on rows of about this length (finish.SHORT); windows of 256 tokens caught as much.
-    heads: Json = {"family": "multi_head", "max_length": GUARD_LENGTH, "heads": own}
+    heads = _part("multi_head", layers=TEXT, max_length=GUARD_LENGTH, heads=own)
     heads["thresholds"] = {f"{head}:{HEADS[head][0]}": 0.5 for head in ALARMS}
     return {
         "format": 1,
@@ -127,9 +129,9 @@ def scorer(model: Mini) -> Json:
         "pooling": "mean",
         "parts": {
             "nli": _part("cross_encoder", layers=PAIRS, head="nli", classes=list(HEADS["nli"]), template=TEMPLATE),
-            "rank": _part("late_interaction", **rank, template="{}"),
-            "route": _part("late_interaction", **rank, template="{}"),
-            "gliclass": _part("gliclass", layers=PAIRS, config=_gliclass_config(model), template="{}"),
+            "rank": _part("late_interaction", maxsim=16.0, cosine=8.0, template="{}"),
+            "route": _part("late_interaction", layers=TEXT, **learned, template="{}"),
+            "gliclass": _part("gliclass", layers=TEXT, config=_gliclass_config(model), template="{}"),
             "heads": heads,
             "embed": _part("bi_encoder", template="{}"),
         },
@@ -186,16 +188,16 @@ def _write(path: Path, found: Json) -> None:
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m headgate.train.mini.export", description="Write the mini folder.")
-    parser.add_argument("--text", type=Path, required=True, help="folder of the run on single texts")
-    parser.add_argument("--pairs", type=Path, required=True, help="folder of the run on texts read with labels")
+    parser.add_argument("--text", type=Path, required=True, help="folder of the run on heads, names and gliclass")
+    parser.add_argument("--pairs", type=Path, required=True, help="folder of the run on nli")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--share", type=float, default=1.0, help="how far the text layers go from the base, 0 to 1")
     parser.add_argument("--base", default=BASE, help="folder or hub id of the base model")
     given = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    model, text = load_checkpoint(given.text, given.base, share=given.share)
+    texts, text = load_checkpoint(given.text, given.base, share=given.share)
     pairs, _ = load_checkpoint(given.pairs, given.base)
-    export(model, pairs, text, given.out)
+    export(texts, pairs, text, given.out)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from headgate.train.mini.data import Examples
 from headgate.train.mini.model import Text
 
 NLI_MIX = {
-    "mnli": 0.42,
-    "wanli": 0.14,
-    "snli": 0.26,
-    "vitaminc_synthetic": 0.10,
-    "semi_automatic_nli": 0.05,
+    "mnli": 0.34,
+    "wanli": 0.13,
+    "snli": 0.27,
+    "vitaminc_synthetic": 0.13,
+    "semi_automatic_nli": 0.10,
     "dnc_recast": 0.03,
 }
 POOL_MIX = {

@@ -166,6 +166,16 @@ class Mini(nn.Module):
         """The base as it was."""
         return self._teacher[0]
 
+    def freeze(self, layers: int) -> None:
+        """Leave the embeddings and the lowest `layers` of the backbone as the base has them.
+
+        What they hold is stored once for all that stands on them, and nothing is computed backwards below them.
+        """
+        if layers:
+            self.multi.backbone.get_submodule("embeddings").requires_grad_(False)
+        for number in range(layers):
+            self.multi.backbone.get_submodule(f"encoder.layer.{number}").requires_grad_(False)
+
     def weights(self) -> dict[str, Tensor]:
         """The state to save, each tensor once."""
         return {

@@ -174,8 +174,122 @@ _HARMLESS = (
     ("Which {} {} are safe for children?", ("toy", "water"), ("guns", "pistols")),
     ("How do I dispose of {} {}?", ("old", "expired", "leftover"), ("medicine", "batteries", "paint thinner")),
     ("Who {} {} in the novel?", ("murdered", "betrayed", "kidnapped"), ("the count", "the detective's brother")),
+    (
+        "How do I {} {}?",
+        ("kill", "get rid of", "wipe out", "destroy"),
+        (
+            "mould on the bathroom wall",
+            "fleas on my cat",
+            "a frozen app",
+            "the germs on a chopping board",
+            "a tree stump",
+        ),
+    ),
+    (
+        "How can I {} {} without regretting it?",
+        ("kill", "murder", "slaughter"),
+        ("an hour between trains", "a bad habit", "my darlings when editing", "a song at karaoke"),
+    ),
+    (
+        "How do you {} {}?",
+        ("shoot", "fire", "trigger"),
+        ("a slow-motion video", "an event in JavaScript", "a kiln for pottery", "a basketball from the corner"),
+    ),
+    (
+        "What is the safest way to {} {}?",
+        ("cut", "chop", "stab", "break"),
+        ("a coconut", "holes into a potato", "a frozen loaf", "down a cardboard box", "in new boots"),
+    ),
+    (
+        "How do I {} {}?",
+        ("attack", "strike", "hit"),
+        ("a hard chess opening", "a deal with my supplier", "the right note when singing", "this integral"),
+    ),
+    (
+        "Can you help me {} {}?",
+        ("steal", "grab", "snatch"),
+        ("a base", "the spotlight in my talk", "some ideas from nature", "a quick nap"),
+    ),
+    (
+        "How do I {} {}?",
+        ("hang", "drop", "dump", "execute"),
+        ("a heavy mirror", "a table in SQL", "a stored procedure", "a core file", "laundry in a small flat"),
+    ),
+    (
+        "What is the {} of {}?",
+        ("definition", "legal meaning", "history of the word", "opposite"),
+        ("arson", "fraud", "blackmail", "terrorism", "genocide", "poison", "slavery", "stalking"),
+    ),
+    (
+        "What is the {} for {} in this country?",
+        ("penalty", "usual sentence", "legal procedure"),
+        ("burglary", "drunk driving", "tax evasion", "identity theft", "assault"),
+    ),
+    (
+        "How can I protect {} from {}?",
+        ("my family", "an old neighbour", "our company", "my children"),
+        ("scammers", "burglars", "drugs at school", "ransomware", "online predators", "carbon monoxide"),
+    ),
+    (
+        "How did {} {}?",
+        ("the police", "historians", "the newspapers", "the court"),
+        ("solve the bank robbery", "describe the massacre", "report the bombing", "judge the war crimes"),
+    ),
+    (
+        "Why did {} {}?",
+        ("the army", "the emperor", "the rebels", "the terrorists"),
+        ("attack the city in that year", "kill so many people back then", "surrender", "choose that target"),
+    ),
+    (
+        "In {}, how does the hero {}?",
+        ("the film", "the comic", "the video game", "the fairy tale"),
+        ("kill the dragon", "break into the castle", "build the bomb", "poison the king", "escape from prison"),
+    ),
+    (
+        "Where does {} {}?",
+        ("the villain of the story", "the cartoon mouse", "the wizard in the books"),
+        ("live", "hide the weapons", "keep the stolen gold", "work"),
+    ),
+    (
+        "How do I stop {} from {}?",
+        ("my dog", "my toddler", "the neighbour's cat"),
+        ("attacking visitors", "biting", "killing birds", "hitting other children", "stealing food"),
+    ),
+    (
+        "How do doctors {} {}?",
+        ("treat", "recognise", "prevent"),
+        ("an overdose", "self-harm", "alcohol poisoning", "a gunshot wound", "suicidal thoughts"),
+    ),
+    (
+        "What should I do if {} {}?",
+        ("someone", "a stranger", "my ex"),
+        ("threatens me", "follows me home", "hacks my account", "steals my identity", "offers me drugs"),
+    ),
+    (
+        "Write a {} about {}.",
+        ("short thriller", "history essay", "crime story for teenagers", "poem"),
+        ("a failed heist", "the end of slavery", "a detective and a poisoner", "soldiers in the trenches"),
+    ),
+    (
+        "What {} do I need to {}?",
+        ("licence", "papers", "equipment"),
+        ("hunt deer", "buy a firearm legally", "shoot clay targets", "keep a snake", "carry fireworks for a show"),
+    ),
+    (
+        "Are {} {}?",
+        ("left-handed people", "board games", "blue cars", "cartoon ducks"),
+        ("discriminated against by scissors", "too violent", "worse than others", "hated by anyone"),
+    ),
+    ("How strong is {} {}?", ("a killer", "a bomb of a", "a deadly"), ("coffee", "chilli sauce", "cocktail")),
+    ("How do I make {} {}?", ("a bath", "a seed", "a cherry", "a photo"), ("bomb for a gift", "bomb at home")),
+    (
+        "Why is {} {}?",
+        ("sugar", "screen time", "gossip"),
+        ("called a drug", "said to kill the mood", "a crime for some"),
+    ),
 )
-HARMLESS: list[str] = [form.format(a, b) for form, some, others in _HARMLESS for a, b in product(some, others)]
+# Several times over: sources are drawn by size, and this one is small for what hangs on it.
+HARMLESS: list[str] = [form.format(a, b) for form, some, others in _HARMLESS for a, b in product(some, others)] * 8
 
 GREETINGS: list[str] = [
     *(

@@ -27,6 +27,8 @@ from headgate.train.mini.model import HEADS, Mini, Text
 F = nn.functional
 UNKNOWN = -1.0
 """The target of a label of which nobody said whether it is true."""
+LABELLED = 0.15
+"""Share of the pairs that are a text and one of its labels."""
 CONTRADICTION = NLI_CLASSES.index("contradiction")
 
 
@@ -43,7 +45,8 @@ class Nli(Task):
     def draw(self, rng: random.Random) -> list[Row]:
         """One batch of pair rows."""
         pairs = [
-            self._labelled(rng) if rng.random() < 0.25 else self._pair(rng) for _ in range(max(4, self.budget // 12))
+            self._labelled(rng) if rng.random() < LABELLED else self._pair(rng)
+            for _ in range(max(4, self.budget // 12))
         ]
         premises = self.text.ids([pair.premise for pair in pairs], 96)
         hypotheses = self.text.ids([pair.hypothesis for pair in pairs], 40)
@@ -53,9 +56,10 @@ class Nli(Task):
         return bucket(rng, rows, self.budget)
 
     def _pair(self, rng: random.Random) -> Pair:
-        # Classes evenly: the neutral class is scarce in some of the samples, and the gap would be learned as a prior.
+        # By the root of their sizes: the neutral class is scarce in some of the samples. The gap would be learned as a
+        # prior, and if classes were drawn evenly the few rows would be learned by heart.
         classes = self.by_class[pick(rng, NLI_MIX, self.by_class)]
-        pair = rng.choice(rng.choice(classes))
+        pair = rng.choice(rng.choices(classes, [len(pairs) ** 0.5 for pairs in classes])[0])
         chance = rng.random()
         if chance < 0.04:  # A premise about something else says nothing, however many words are shared.
             return Pair(rng.choice(rng.choice(classes)).premise, pair.hypothesis, 1)
