@@ -6,6 +6,7 @@ import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -15,15 +16,17 @@ from transformers import BertModel
 
 from headgate import DataError, load
 from headgate.train.common import normal
-from headgate.train.mini import examples
+from headgate.train.mini import examples, finish
 from headgate.train.mini.calibrating import route_calibration
 from headgate.train.mini.card import card
 from headgate.train.mini.data import Held
 from headgate.train.mini.export import WEIGHTS, export, load_checkpoint, tensors
-from headgate.train.mini.finish import SHORT, _stretch, head_rows, refit
+from headgate.train.mini.finish import LOOKALIKES, SHORT, _stretch, head_rows, refit
+from headgate.train.mini.heldout import Parts
 from headgate.train.mini.labels import say, spoken
 from headgate.train.mini.matching import Names
 from headgate.train.mini.model import ALARMS, HEADS, Mini, Text, base_tokenizer, relevance
+from headgate.train.mini.phrases import HARMLESS, HARMLESS_HELD
 from headgate.train.mini.tasks import UNKNOWN, Joint, Nli
 from headgate.train.mini.training import prepare, train
 from tests.train.mini_data import FOUR, write
@@ -194,6 +197,40 @@ def test_finishing_touches_the_heads_alone(data: Path, folder: Path, tmp_path: P
     assert {tuple(row["heads"]) for row in head_rows(examples.load(data), "intent", random.Random(0))} == {("intent",)}
     rows = head_rows(examples.load(data), "injection", random.Random(0))
     assert {"Thanks!", "hello"} & {row["text"] for row in rows}
+
+
+def test_thresholds_let_their_share_of_harmless_texts_pass(
+    data: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shutil.copytree(data, tmp_path / "data")
+    fields = {"medquad": "query", "nq_passages": "query", "mnli": "premise"}
+    for name in ("clinc150", "hwu64", *fields):
+        write(root, name, "dev", [{fields.get(name, "text"): f"{name} {i}"} for i in range(100)])
+    labelled = {
+        "sms_spam": ("ham", "spam"),
+        "paradetox": ("neutral", "toxic"),
+        "hate_offensive_davidson": ("neither", "hate"),
+        "edos_sexism": ("not sexist", "sexist"),
+        "jailbreak_prompts": ("benign", "jailbreak"),
+        "prompt_injections_deepset": ("benign", "injection"),
+    }
+    for name, labels in labelled.items():
+        write(root, name, "dev", [{"text": f"{name} {i}", "label": labels[i % 2]} for i in range(80)])
+    alike = {text: 0.5 + 0.4 * i / len(HARMLESS_HELD) for i, text in enumerate(HARMLESS_HELD)}
+    monkeypatch.setattr(
+        finish,
+        "_probabilities",
+        lambda _, texts, rule: np.array([alike.get(t, crc32(t.encode()) % 997 / 2500) for t in texts]),
+    )
+    out = shutil.copytree(folder, tmp_path / "out")
+    found = finish.thresholds(Parts(out, root))
+    chosen = json.loads((out / "scorer.json").read_text())["parts"]["heads"]["thresholds"]
+    assert set(chosen) == set(found) == {f"{head}:{HEADS[head][0]}" for head in ALARMS}
+    assert 0.86 < chosen["harmful:harmful"] < 0.9
+    assert found["harmful:harmful"]["look-alikes that pass"] == pytest.approx(1 - LOOKALIKES, abs=0.01)
+    assert found["toxicity:toxic"]["safe that pass"] == pytest.approx(0.99, abs=0.005)
+    assert 0.36 < chosen["injection:injection"] < 0.4
+    assert not set(HARMLESS) & set(HARMLESS_HELD)
 
 
 def test_a_head_reads_the_beginning_of_an_attack_and_any_stretch_of_a_harmless_text() -> None:

@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 from headgate.families.base import Family
 from headgate.train.heads import fit_heads
 from headgate.train.mini import examples as reading
+from headgate.train.mini import phrases
 from headgate.train.mini.calibrating import Floats, Json, change, rank_weights, routing
 from headgate.train.mini.data import Examples, rows
 from headgate.train.mini.export import save_weights
@@ -43,6 +44,8 @@ SMALLTALK = 1500
 RUDE = frozenset({"criticism"})
 Sources = dict[str, list[tuple[str, tuple[str, ...], int]]]
 """By head, sets with the labels that are meant and how many rows at most."""
+LOOKALIKES = 0.05
+"""Share of the harmless look-alikes that the rule for harmful requests may block."""
 FALSE_ALARMS = {"toxicity": 0.01, "sexism": 0.01, "harmful": 0.005, "jailbreak": 0.005, "injection": 0.005}
 """Share of harmless dev texts that a rule may block; less for rules that much harmless text resembles."""
 
@@ -116,13 +119,19 @@ def thresholds(parts: Parts) -> Json:
     for head in ALARMS:
         rule = f"{head}:{HEADS[head][0]}"
         passed = _probabilities(scorer, ordinary + _labelled(parts, safe[head]), rule)
-        at = round(min(float(np.quantile(passed, 1 - FALSE_ALARMS[head])), 0.995), 4)
-        chosen[rule] = at
-        found[rule] = {"safe": len(passed), "safe that pass": round(float((passed < at).mean()), 4)}
+        at = float(np.quantile(passed, 1 - FALSE_ALARMS[head]))
+        said: Json = {"safe": len(passed)}
+        if head == "harmful":
+            alike = _probabilities(scorer, phrases.HARMLESS_HELD, rule)
+            at = max(at, float(np.quantile(alike, 1 - LOOKALIKES)))
+            said |= {"look-alikes": len(alike), "look-alikes that pass": round(float((alike < at).mean()), 4)}
+        at = chosen[rule] = round(min(at, 0.995), 4)
+        said |= {"safe that pass": round(float((passed < at).mean()), 4)}
         if head in bad:
             caught = _probabilities(scorer, _labelled(parts, bad[head]), rule)
-            found[rule] |= {"bad": len(caught), "bad that are caught": round(float((caught >= at).mean()), 4)}
-        log.info("%s: threshold %.4f, %s", rule, at, found[rule])
+            said |= {"bad": len(caught), "bad that are caught": round(float((caught >= at).mean()), 4)}
+        found[rule] = said
+        log.info("%s: threshold %.4f, %s", rule, at, said)
     change(parts.folder, "heads", thresholds=chosen)
     return found
 
