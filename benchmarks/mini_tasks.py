@@ -1,7 +1,8 @@
 """What the tasks of ``mini`` cost one another: ``python benchmarks/mini_tasks.py --data DIR RUN...``.
 
 Each RUN is a folder of ``python -m headgate.train.mini --only TASK... --out RUN``, or one of its checkpoints; each is
-measured as if its layers served every part, on dev rows. "base" is the base before the first step.
+measured on dev rows, as if its layers served all that can be taught, MaxSim + cosine over nq_passages among it. "base"
+is the base before the first step.
 """
 
 import argparse

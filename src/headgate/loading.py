@@ -49,7 +49,7 @@ def load(  # noqa: PLR0913  one call, everything by name
 
     Args:
         where: A folder; a part of a multi-part one (``"mini/rank"``, ``"my/model/nli"``); or a Hub
-            id. The parts of ``mini``: nli, rank, gliclass, heads, embed; or by task, which takes the
+            id. The parts of ``mini``: rank, route, nli, gliclass, heads, embed; or by task, which takes the
             part that does it best: rerank, route, guard, embed.
         family: What the folder holds, where its files leave that open.
         revision: Commit, tag or branch of a Hub id; pin a commit where it matters.

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
+from headgate.models import storage
 from headgate.train.mini.export import export, load_checkpoint
 from headgate.train.mini.training import prepare, train
 from tests import tiny
@@ -59,5 +60,7 @@ def pairs(data: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def folder(run: Path, pairs: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("mini")
     model, text = load_checkpoint(run, str(base))
-    export(model, load_checkpoint(pairs, str(base))[0], text, out)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(storage, "LARGE", 1)  # int8, as the shipped ones
+        export(model, load_checkpoint(pairs, str(base))[0], text, out)
     return out

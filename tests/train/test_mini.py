@@ -11,10 +11,12 @@ from zlib import crc32
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import BertModel
 
-from headgate import DataError, load
+from headgate import CheckpointError, DataError, load
+from headgate.models import storage
+from headgate.models.storage import SCALE, Unpacked
 from headgate.train.common import normal
 from headgate.train.mini import examples, finish
 from headgate.train.mini.calibrating import route_calibration
@@ -103,12 +105,13 @@ def test_the_export_has_what_the_loader_reads(folder: Path, base: Path) -> None:
     names = {p.name for p in folder.iterdir()}
     assert names == {"config.json", "model.safetensors", "tokenizer.json", "scorer.json"}
 
-    found = load_file(folder / "model.safetensors")
-    assert {w.dtype for w in found.values()} == {torch.float16}  # int8 is for matrices larger than any of these
+    stored = load_file(folder / "model.safetensors")
+    assert {w.dtype for name, w in stored.items() if not name.endswith(SCALE)} == {torch.float16, torch.int8}
+    found = Unpacked(stored)
     layer = "encoder.layer.0.output.dense.weight"
     of = [found[f"{name}.{layer}"] for name in ("backbone", "text", "pairs")]
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(of, 2))
-    assert torch.equal(of[0], BertModel.from_pretrained(base).get_parameter(layer).half())
+    assert torch.allclose(of[0], BertModel.from_pretrained(base).get_parameter(layer), atol=1e-3)
     assert not [name for name in found if "word_embeddings" in name and not name.startswith("backbone.")]
     for name in HEADS:
         assert len(found[f"heads.{name}.weight"]) == (1 if name in ALARMS else len(HEADS[name]))
@@ -129,7 +132,10 @@ def test_the_export_has_what_the_loader_reads(folder: Path, base: Path) -> None:
         load(folder / part)
 
 
-def test_each_part_reads_with_the_layers_that_learned_it(run: Path, pairs: Path, base: Path, folder: Path) -> None:
+def test_each_part_reads_with_the_layers_that_learned_it(
+    run: Path, pairs: Path, base: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "LARGE", 1)
     texts, labels = ["the pump lost its password", "reset the valve"], ["refund", "soil"]
     for part, of in (("nli", pairs), ("gliclass", run), ("route", run), ("heads", run)):
         model, text = load_checkpoint(of, str(base))
@@ -149,7 +155,25 @@ def test_each_part_reads_with_the_layers_that_learned_it(run: Path, pairs: Path,
     row = text.batch(text.single([texts[0]], 32))
     states = BertModel.from_pretrained(base)(row.ids, row.mask).last_hidden_state.mean(1)
     ours = load(folder / "embed").embed(texts[:1], role="query")  # type: ignore[attr-defined]
-    np.testing.assert_allclose(ours, torch.nn.functional.normalize(states).detach(), atol=2e-3)  # fp16 on disk
+    np.testing.assert_allclose(ours, torch.nn.functional.normalize(states).detach(), atol=0.02)  # int8 on disk
+
+
+def test_layers_that_are_not_in_the_file_are_refused(folder: Path, tmp_path: Path) -> None:
+    lacking = shutil.copytree(folder, tmp_path / "lacking")
+    found = load_file(lacking / "model.safetensors")
+    save_file({k: v for k, v in found.items() if not k.startswith("text.")}, lacking / "model.safetensors")
+    load(lacking / "nli")
+    with pytest.raises(CheckpointError, match=r"no weights under 'text\.'"):
+        load(lacking / "heads")
+
+
+def test_parts_with_layers_of_their_own_have_fingerprints_of_their_own(folder: Path) -> None:
+    settings = json.loads((folder / "scorer.json").read_text())
+    changed = {**settings["parts"]["route"], "maxsim": 16.0, "cosine": 8.0}
+    settings["parts"] |= {"route": changed}
+    other = shutil.copytree(folder, folder.parent / "same weights of the terms")
+    (other / "scorer.json").write_text(json.dumps(settings))
+    assert load(other / "route").fingerprint.split("-")[0] != load(other / "rank").fingerprint.split("-")[0]
 
 
 def test_frozen_layers_stay_the_bases_and_are_kept_once(data: Path, base: Path, tmp_path: Path) -> None:
@@ -169,24 +193,13 @@ def test_frozen_layers_stay_the_bases_and_are_kept_once(data: Path, base: Path, 
     assert kept == {"1"}
 
 
-def test_a_share_of_the_way_lies_between_the_base_and_the_run(run: Path, base: Path) -> None:
-    name = "encoder.layer.0.output.dense.weight"
-    none, half, all_ = (
-        load_checkpoint(run, str(base), share=share)[0].multi.backbone.get_parameter(name) for share in (0.0, 0.5, 1.0)
-    )
-    learned = weights(run)[f"multi.backbone.{name}"]
-    assert torch.equal(all_, learned)
-    assert torch.allclose(none, BertModel.from_pretrained(base).get_parameter(name))
-    assert torch.allclose(half, (none + learned) / 2)
-    assert not torch.allclose(none, learned)
-
-
 def test_runs_on_different_words_do_not_mix(run: Path, base: Path, tmp_path: Path) -> None:
     model, text = load_checkpoint(run, str(base))
     other, _ = load_checkpoint(run, str(base))
-    other.multi.backbone.get_input_embeddings().weight.data[3] += 1
-    with pytest.raises(ValueError, match="one --base"):
-        export(model, other, text, tmp_path)
+    for one, message in ((other, "one --base"), (model, "that they began with")):
+        one.multi.backbone.get_input_embeddings().weight.data[3] += 1  # beside the two markers
+        with pytest.raises(ValueError, match=message):
+            export(model, other, text, tmp_path)
 
 
 def test_finishing_touches_the_heads_alone(data: Path, folder: Path, tmp_path: Path) -> None:
@@ -203,7 +216,7 @@ def test_thresholds_let_their_share_of_harmless_texts_pass(
     data: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = shutil.copytree(data, tmp_path / "data")
-    fields = {"medquad": "query", "nq_passages": "query", "mnli": "premise"}
+    fields = {"medquad": "query", "nq_passages": "query", "wanli": "premise"}
     for name in ("clinc150", "hwu64", *fields):
         write(root, name, "dev", [{fields.get(name, "text"): f"{name} {i}"} for i in range(100)])
     labelled = {

@@ -86,7 +86,7 @@ class MultiHeadClassifier(Family):
             CheckpointError: Nobody says what the classes are called.
         """
         named = "heads" in {**checkpoint.config, **checkpoint.settings}
-        if not named and not any(k.startswith("heads.") for k in checkpoint.tensors):
+        if not named and not checkpoint.has("heads."):
             return cls._from_classifier(checkpoint)
         heads = named_heads(checkpoint)
         sizes = {name: len(head.labels) for name, head in heads.items()}

@@ -19,7 +19,7 @@ def multi_head(checkpoint: Checkpoint, heads: Mapping[str, int], pooling: Poolin
         heads: How many classes each head has; {} for an encoder alone.
         pooling: In place of what the files say.
     """
-    bare = not checkpoint.part("backbone.")
+    bare = not checkpoint.has("backbone.")
     config = checkpoint.config.get("backbone", checkpoint.config)
     if not isinstance(config, dict):
         raise CheckpointError(f"{checkpoint.folder} names backbone {config!r}; expected its configuration.")

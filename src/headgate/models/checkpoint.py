@@ -82,6 +82,11 @@ class Checkpoint:
         """Every weight of the folder, by name, on the CPU; a part's own layers in place of the backbone's."""
         found = read_tensors(self.folder)
         own = {k.removeprefix(self._layers): v for k, v in found.items() if self._layers and k.startswith(self._layers)}
+        if self._layers and not own:
+            raise CheckpointError(
+                f"{self.folder} has no weights under {self._layers!r}, where scorer.json says that this part has its "
+                "layers; with others its scores would be wrong. Are both files of the same edition?"
+            )
         return Unpacked(found | {f"backbone.{k}": v for k, v in own.items()})
 
     @property
@@ -90,13 +95,17 @@ class Checkpoint:
         named = self.settings.get("layers")
         return f"{named}." if named else ""
 
+    def has(self, prefix: str) -> bool:
+        """True if the name of a weight begins with ``prefix``."""
+        return any(k.startswith(prefix) for k in self.tensors)
+
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The weights whose names begin with ``prefix``, without it."""
         return {k.removeprefix(prefix): self.tensors[k] for k in self.tensors if k.startswith(prefix)}
 
     def encoder(self, config: Json, prefix: str) -> nn.Module:
         """The transformers encoder of ``config`` with the weights under ``prefix``, shared in memory."""
-        key = (str(self.folder.resolve()), self.digest(), self._layers, prefix, str(self.device), str(self.dtype))
+        key = (str(self.folder.resolve()), self.digest(), prefix, str(self.device), str(self.dtype))
         with _SHARING:
             found = _SHARED.get(key)
             if found is None:
@@ -149,8 +158,8 @@ class Checkpoint:
         return int(wanted if wanted is not None else min(limits.values()))
 
     def digest(self, *more: object) -> str:
-        """12 hex digits that change with the configuration, the weights, or ``more``."""
-        sha = hashlib.sha256(repr(more).encode())
+        """12 hex digits that change with the configuration, the weights, the part's own layers, or ``more``."""
+        sha = hashlib.sha256(repr((*more, self._layers) if self._layers else more).encode())
         for path in [self.home / "config.json", self.home / "tokenizer.json", *weight_files(self.folder)]:
             sha.update(path.name.encode())
             for piece in _samples(path):

@@ -55,6 +55,9 @@ class Unpacked(Mapping[str, Tensor]):
         scales = set(self._scales.values())
         return (name for name in self._tensors if name not in scales)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors and name not in self._scales.values()
+
     def __len__(self) -> int:
         return len(self._tensors) - len(self._scales)
 

@@ -140,7 +140,7 @@ def _encoder(checkpoint: Checkpoint) -> tuple[Json, str]:
     for key, prefix in (("backbone", "backbone."), ("encoder_config", "model.encoder_model.")):
         if isinstance(checkpoint.config.get(key), dict):
             return checkpoint.config[key], prefix
-    return checkpoint.config, "backbone." if any(k.startswith("backbone.") for k in checkpoint.tensors) else ""
+    return checkpoint.config, "backbone." if checkpoint.has("backbone.") else ""
 
 
 def _marked(checkpoint: Checkpoint) -> RustTokenizer:

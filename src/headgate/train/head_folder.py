@@ -71,7 +71,7 @@ def grown(
 
 def _pooling(checkpoint: Checkpoint, given: Pooling | None) -> Pooling | None:
     said = {**checkpoint.config, **checkpoint.settings}
-    if given or "pooling" in said or checkpoint.part("backbone."):
+    if given or "pooling" in said or checkpoint.has("backbone."):
         return given
     return pooling_and_prompts(checkpoint)[0] if (checkpoint.folder / "modules.json").is_file() else "mean"
 

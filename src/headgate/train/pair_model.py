@@ -81,7 +81,7 @@ def pair_model(checkpoint: Checkpoint, names: Sequence[str], seed: int) -> PairM
     head = None
     with torch.random.fork_rng(devices=[]):  # the caller's draws stay theirs
         torch.manual_seed(seed)
-        if checkpoint.part("backbone."):
+        if checkpoint.has("backbone."):
             head = str(checkpoint.settings["head"]) if kept else RELEVANCE if len(names) == 1 else "nli"
             network = _several_heads(checkpoint, head, len(names), kept)
         elif kept:

@@ -68,10 +68,10 @@ SOURCES = (
         "nli, gliclass, route, heads",
     ),
     Source("nq_passages", "SA", "CC BY-SA 3.0", "nli, gliclass, route, heads"),
-    Source("squad_sentences", "SA", "CC BY-SA 4.0", "gliclass, heads"),
-    Source("boolq_retrieval", "SA", "CC BY-SA 3.0", "gliclass, heads"),
-    Source("medquad", "P", "CC BY 4.0", "gliclass, heads"),
-    Source("pubmedqa_retrieval", "P", "MIT", "gliclass, heads"),
+    Source("squad_sentences", "SA", "CC BY-SA 4.0", "heads"),
+    Source("boolq_retrieval", "SA", "CC BY-SA 3.0", "heads"),
+    Source("medquad", "P", "CC BY 4.0", "heads"),
+    Source("pubmedqa_retrieval", "P", "MIT", "heads"),
 )
 
 NLI_CLASSES = ("entailment", "neutral", "contradiction")

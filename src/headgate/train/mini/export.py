@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,18 @@ GUARD_LENGTH = 128
 WORDS = "backbone.embeddings.word_embeddings.weight"
 TEXT, PAIRS = "text", "pairs"
 """Under which names the file holds the layers of the two runs."""
+MARKERS = 2
+"""Rows of the word embeddings that differ from the base's: the joint scorer's markers."""
 WEIGHTS = "weights.pt"
 """The file of a run, and of each of its checkpoints, that holds the trained weights."""
 
 
-def load_checkpoint(run: Path, base: str = BASE, *, share: float = 1.0) -> tuple[Mini, Text]:
+def load_checkpoint(run: Path, base: str = BASE) -> tuple[Mini, Text]:
     """The trained model of a run, and its tokenizer.
 
     Args:
         run: Holds the weights.
         base: What the run began with.
-        share: How far the backbone goes from the base (0) to what the run learned (1). Between the two it keeps more of
-            what the base knows of texts unlike the training's (Wortsman et al. 2022, arXiv:2109.01903).
 
     Raises:
         FileNotFoundError: `run` holds no weights, or the base isn't found.
@@ -49,10 +50,6 @@ def load_checkpoint(run: Path, base: str = BASE, *, share: float = 1.0) -> tuple
     text = Text(base_tokenizer(folder))
     model = Mini(folder, text)
     model.restore(torch.load(run / WEIGHTS, weights_only=True, map_location="cpu"))
-    with torch.no_grad():
-        for ours, start in zip(model.multi.backbone.parameters(), model.teacher.backbone.parameters(), strict=True):
-            if ours.requires_grad:  # the word embeddings are the base's, but for the markers
-                ours.lerp_(start, 1 - share)
     return model.eval(), text
 
 
@@ -71,7 +68,6 @@ def export(texts: Mini, pairs: Mini, text: Text, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     save_weights(packed(tensors(texts, pairs)), out)
     _write(out / "config.json", _backbone_config(texts))
-    # What a user types is text, never a control token; the file says so, not only the object in memory.
     text.tokenizer.save(str(out / "tokenizer.json"))
     _write(out / "scorer.json", scorer(texts))
     log.info("wrote %s (%.1f MB)", out, sum(f.stat().st_size for f in out.iterdir()) / 1e6)
@@ -79,17 +75,22 @@ def export(texts: Mini, pairs: Mini, text: Text, out: Path) -> None:
 
 def save_weights(weights: dict[str, Tensor], out: Path) -> None:
     """Write model.safetensors."""
-    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
-    (out / "model.safetensors").chmod(0o644)  # save_file makes it readable by its owner alone
+    new = out / "model.safetensors.tmp"
+    save_file(weights, new, metadata={"format": "pt"})
+    new.chmod(0o644)  # save_file makes it readable by its owner alone
+    os.replace(new, out / "model.safetensors")  # another process may have the old one mapped
 
 
 def tensors(texts: Mini, pairs: Mini) -> dict[str, Tensor]:
     """The weights of the base and of both runs in fp16, each once, under the names that the loader reads."""
     runs = {TEXT: _named(texts), PAIRS: _named(pairs)}
+    base = {f"backbone.{name}": value for name, value in texts.teacher.backbone.state_dict().items()}
     words = runs[TEXT][WORDS]
     if not torch.equal(words, runs[PAIRS][WORDS]):
         raise ValueError("the two runs stand on different word embeddings; train both from one --base")
-    base = {f"backbone.{name}": value for name, value in texts.teacher.backbone.state_dict().items()} | {WORDS: words}
+    if (words != base[WORDS]).any(1).sum() > MARKERS:
+        raise ValueError("the runs stand on other word embeddings than the base; give the --base that they began with")
+    base[WORDS] = words
     found = dict(base)
     for run, weights in runs.items():
         changed = {k: v for k, v in weights.items() if k in base and not torch.equal(v, base[k])}
@@ -191,11 +192,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--text", type=Path, required=True, help="folder of the run on heads, names and gliclass")
     parser.add_argument("--pairs", type=Path, required=True, help="folder of the run on nli")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--share", type=float, default=1.0, help="how far the text layers go from the base, 0 to 1")
     parser.add_argument("--base", default=BASE, help="folder or hub id of the base model")
     given = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    texts, text = load_checkpoint(given.text, given.base, share=given.share)
+    texts, text = load_checkpoint(given.text, given.base)
     pairs, _ = load_checkpoint(given.pairs, given.base)
     export(texts, pairs, text, given.out)
 

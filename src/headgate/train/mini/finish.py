@@ -1,7 +1,7 @@
 """Fit what stands on the frozen backbone: ``python -m headgate.train.mini.finish``.
 
-The heads anew, the weights of the two terms of the rank score, every calibration, the guards' thresholds, and
-which part routes. All of it is chosen on train and dev rows; no test row is read.
+The heads anew, the weights of the two terms of the rank score, every calibration, and the guards' thresholds. All of it
+is chosen on train and dev rows; of test rows nothing is read but what training texts must not repeat.
 
 During training a head chases states that move under it, and what users say most, "hello" and "thanks", is too rare in
 the draws to be learned as harmless. With the states at rest the best linear head is a convex problem of some seconds.
@@ -51,14 +51,15 @@ FALSE_ALARMS = {"toxicity": 0.01, "sexism": 0.01, "harmful": 0.005, "jailbreak":
 
 
 def head_rows(examples: Examples, head: str, rng: random.Random) -> list[Json]:
-    """Rows for one head: its own sets in full, every other source evenly, and for a guard small talk on top."""
+    """Rows for one head: most of its own sets, some of every other source, and for a guard small talk on top."""
     classes = examples.heads[head]
     own = set(classes[HEADS[head][0]])
     found = []
     for name, sources in classes.items():
         for source, texts in sources.items():
             # The same order for every head, so that the encoder reads what they share once.
-            drawn = random.Random(source).sample(texts, len(texts))[: OWN if source in own else PER_SOURCE]
+            once = list(dict.fromkeys(texts))
+            drawn = random.Random(source).sample(once, len(once))[: OWN if source in own else PER_SOURCE]
             found += [(_stretch(text, middle=name != HEADS[head][0]), name) for text in drawn]
     if head in ALARMS:
         said = [c.text for c in examples.choices.get("smalltalk", []) if not RUDE & set(c.truth)]
@@ -143,7 +144,7 @@ def _dev_texts(parts: Parts) -> list[str]:
         ("clinc150", "text", 400),
         ("medquad", "query", 200),
         ("nq_passages", "query", 300),
-        ("mnli", "premise", 500),
+        ("wanli", "premise", 400),
         ("hwu64", "text", 300),
     ):
         found += [row[field] for row in parts.rows(name, "dev", most, shuffled=True)]

@@ -125,7 +125,7 @@ class Text:
 
 
 class Mini(nn.Module):
-    """All parts of ``mini`` on one backbone.
+    """All that ``mini`` can be taught, on one backbone.
 
     Args:
         folder: The base model.
@@ -164,7 +164,7 @@ class Mini(nn.Module):
     @property
     def teacher(self) -> MultiHead:
         """The base as it was."""
-        return self._teacher[0]
+        return self._teacher[0].to(self.maxsim.device)  # a list does not follow when the model is moved
 
     def freeze(self, layers: int) -> None:
         """Leave the embeddings and the lowest `layers` of the backbone as the base has them.

@@ -309,7 +309,7 @@ def _filled(forms: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]) -> 
     return [form.format(a, b) for form, some, others in forms for a, b in product(some, others)]
 
 
-# Several times over: sources are drawn by size, and this one is small for what hangs on it.
+# Several times over: sources are drawn by the root of their size, and this one is small for what hangs on it.
 HARMLESS: list[str] = _filled(_HARMLESS) * 8
 HARMLESS_HELD: list[str] = _filled(_HARMLESS_HELD)
 
