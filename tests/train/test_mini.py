@@ -50,6 +50,12 @@ def test_a_resumed_run_goes_on_bit_for_bit(data: Path, base: Path, run: Path, tm
     assert state["global_step"] == 4
 
 
+def test_a_run_begins_with_another(data: Path, base: Path, run: Path, tmp_path: Path) -> None:
+    begun = prepare(data, tmp_path, str(base), FOUR, run)
+    for name, value in begun.model.model.weights().items():  # type: ignore[union-attr, operator]
+        assert torch.equal(value, weights(run)[name]), name
+
+
 def test_a_run_does_not_overwrite_another(data: Path, base: Path, run: Path) -> None:
     with pytest.raises(FileExistsError, match="--resume"):
         train(prepare(data, run, str(base), FOUR), resume=False)
@@ -137,7 +143,7 @@ def test_each_part_reads_with_the_layers_that_learned_it(
 ) -> None:
     monkeypatch.setattr(storage, "LARGE", 1)
     texts, labels = ["the pump lost its password", "reset the valve"], ["refund", "soil"]
-    for part, of in (("nli", pairs), ("gliclass", run), ("route", run), ("heads", run)):
+    for part, of in (("nli", pairs), ("gliclass", run), ("route", run), ("rank", run), ("heads", run)):
         model, text = load_checkpoint(of, str(base))
         alone = folder.parent / f"alone-{part}"
         export(model, model, text, alone)
@@ -148,9 +154,8 @@ def test_each_part_reads_with_the_layers_that_learned_it(
         other, _ = load_checkpoint(pairs if of is run else run, str(base))
         export(other, other, text, alone)
         assert np.abs(load(alone / part).score(texts, asked).log_odds - expected).max() > 1e-3
-    for part in ("embed", "rank"):
-        found, other_runs = (load(f / part).score(texts, labels).log_odds for f in (folder, alone))
-        np.testing.assert_array_equal(found, other_runs)
+    found, of_other_runs = (load(f / "embed").score(texts, labels).log_odds for f in (folder, alone))
+    np.testing.assert_array_equal(found, of_other_runs)
     _, text = load_checkpoint(run, str(base))
     row = text.batch(text.single([texts[0]], 32))
     states = BertModel.from_pretrained(base)(row.ids, row.mask).last_hidden_state.mean(1)
@@ -169,11 +174,12 @@ def test_layers_that_are_not_in_the_file_are_refused(folder: Path, tmp_path: Pat
 
 def test_parts_with_layers_of_their_own_have_fingerprints_of_their_own(folder: Path) -> None:
     settings = json.loads((folder / "scorer.json").read_text())
-    changed = {**settings["parts"]["route"], "maxsim": 16.0, "cosine": 8.0}
-    settings["parts"] |= {"route": changed}
-    other = shutil.copytree(folder, folder.parent / "same weights of the terms")
+    bare = {**settings["parts"]["rank"], "layers": None}
+    settings["parts"] |= {"bare": bare}
+    other = shutil.copytree(folder, folder.parent / "a part on the base")
     (other / "scorer.json").write_text(json.dumps(settings))
-    assert load(other / "route").fingerprint.split("-")[0] != load(other / "rank").fingerprint.split("-")[0]
+    prints = {part: load(other / part).fingerprint.split("-")[0] for part in ("rank", "route", "bare")}
+    assert prints["rank"] == prints["route"] != prints["bare"]
 
 
 def test_frozen_layers_stay_the_bases_and_are_kept_once(data: Path, base: Path, tmp_path: Path) -> None:

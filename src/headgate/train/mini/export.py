@@ -1,6 +1,6 @@
 """Write the ``mini`` folder from two runs: ``python -m headgate.train.mini.export --text DIR --pairs DIR --out DIR``.
 
-What embeds and ranks is the base as it was. One run taught the heads, the router and the joint scorer, the other
+What embeds is the base as it was. One run taught the heads, the router, the ranker and the joint scorer, the other
 premises read together with hypotheses; each has layers of its own, and all stand on the same word embeddings, which
 nobody trained. The matrices are kept in int8.
 """
@@ -57,7 +57,7 @@ def export(texts: Mini, pairs: Mini, text: Text, out: Path) -> None:
     """Write weights, configuration, tokenizer and scorer.json.
 
     Args:
-        texts: Taught heads, names of labels, and prompts of labels.
+        texts: Taught heads, names of labels, prompts of labels, and queries.
         pairs: Taught premises and hypotheses; only its layers and the NLI head are kept.
         text: Their tokenizer.
         out: The folder; files in it are replaced.
@@ -130,7 +130,7 @@ def scorer(model: Mini) -> Json:
         "pooling": "mean",
         "parts": {
             "nli": _part("cross_encoder", layers=PAIRS, head="nli", classes=list(HEADS["nli"]), template=TEMPLATE),
-            "rank": _part("late_interaction", maxsim=16.0, cosine=8.0, template="{}"),
+            "rank": _part("late_interaction", layers=TEXT, **learned, template="{}"),
             "route": _part("late_interaction", layers=TEXT, **learned, template="{}"),
             "gliclass": _part("gliclass", layers=TEXT, config=_gliclass_config(model), template="{}"),
             "heads": heads,
@@ -189,7 +189,7 @@ def _write(path: Path, found: Json) -> None:
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m headgate.train.mini.export", description="Write the mini folder.")
-    parser.add_argument("--text", type=Path, required=True, help="folder of the run on heads, names and gliclass")
+    parser.add_argument("--text", type=Path, required=True, help="folder of the run on heads, names, gliclass and rank")
     parser.add_argument("--pairs", type=Path, required=True, help="folder of the run on nli")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--base", default=BASE, help="folder or hub id of the base model")

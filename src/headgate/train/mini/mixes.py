@@ -10,11 +10,11 @@ from headgate.train.mini.data import Examples
 from headgate.train.mini.model import Text
 
 NLI_MIX = {
-    "mnli": 0.34,
-    "wanli": 0.13,
-    "snli": 0.27,
-    "vitaminc_synthetic": 0.13,
-    "semi_automatic_nli": 0.10,
+    "mnli": 0.46,
+    "wanli": 0.15,
+    "snli": 0.12,
+    "vitaminc_synthetic": 0.12,
+    "semi_automatic_nli": 0.12,
     "dnc_recast": 0.03,
 }
 POOL_MIX = {

@@ -56,10 +56,9 @@ class Nli(Task):
         return bucket(rng, rows, self.budget)
 
     def _pair(self, rng: random.Random) -> Pair:
-        # By the root of their sizes: the neutral class is scarce in some of the samples. The gap would be learned as a
-        # prior, and if classes were drawn evenly the few rows would be learned by heart.
+        # Classes evenly: where a sample has few neutral pairs, the gap would be learned as a prior of its style.
         classes = self.by_class[pick(rng, NLI_MIX, self.by_class)]
-        pair = rng.choice(rng.choices(classes, [len(pairs) ** 0.5 for pairs in classes])[0])
+        pair = rng.choice(rng.choice(classes))
         chance = rng.random()
         if chance < 0.04:  # A premise about something else says nothing, however many words are shared.
             return Pair(rng.choice(rng.choice(classes)).premise, pair.hypothesis, 1)

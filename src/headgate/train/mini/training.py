@@ -5,8 +5,8 @@ seed and its number alone, so a resumed run goes on as if it had never stopped. 
 falls in the last steps: a run can be taken up at its height and given more steps.
 
 The shipped model comes from two runs, since pairs and labels cost one another more than they give (see
-benchmarks/LOG.md): ``--only nli --rate 1e-4``, and ``--only heads names gliclass --frozen 2``.
-``headgate.train.mini.export`` joins the two with the base itself, which embeds and ranks.
+benchmarks/LOG.md): ``--only nli --rate 1e-4``, and ``--only heads names gliclass rank --frozen 2``.
+``headgate.train.mini.export`` joins the two with the base itself, which embeds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TASKS: dict[str, Any] = {"nli": Nli, "gliclass": Joint, "heads": Heads, "rank": 
 # Padded tokens a batch, weight of the loss, and in every how many steps a task is due.
 BUDGETS = {"nli": 2500, "gliclass": 1600, "heads": 3600, "rank": 2400, "names": 1000}
 WEIGHTS_OF = {"nli": 1.0, "gliclass": 1.5, "heads": 0.7, "rank": 1.0, "names": 1.0}
-EVERY = {"nli": 1, "gliclass": 3, "heads": 1, "rank": 4, "names": 1}
+EVERY = {"nli": 1, "gliclass": 3, "heads": 1, "rank": 2, "names": 1}
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def optimizer(model: Mini, settings: Settings) -> torch.optim.AdamW:
     return torch.optim.AdamW(decayed, lr=settings.backbone_rate, betas=(0.9, 0.98))
 
 
-def prepare(data: Path, out: Path, base: str, settings: Settings) -> MiniTrainer:
+def prepare(data: Path, out: Path, base: str, settings: Settings, start: Path | None = None) -> MiniTrainer:
     """Read and build everything, up to the first step.
 
     Args:
@@ -210,6 +210,7 @@ def prepare(data: Path, out: Path, base: str, settings: Settings) -> MiniTrainer
         out: Where checkpoints go; made if absent.
         base: A folder or a hub id.
         settings: How.
+        start: A finished run from one base, whose weights to begin with; None begins with the base's.
 
     Raises:
         DataError: The data is wrong.
@@ -221,6 +222,8 @@ def prepare(data: Path, out: Path, base: str, settings: Settings) -> MiniTrainer
     log.info("dropped because evaluation files hold them: %s", dict(examples.dropped))
     tasks = {name: TASKS[name](examples, text, int(BUDGETS[name] * settings.budget)) for name in settings.only}
     model = Mini(folder, text)
+    if start is not None:
+        model.restore(torch.load(start / WEIGHTS, weights_only=True, map_location="cpu"))
     model.freeze(settings.frozen)
     trainer = MiniTrainer(Lesson(model, tasks), settings, out)
     text.device = trainer.args.device
@@ -252,6 +255,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with one folder a data set")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--base", default=BASE, help="folder or hub id of the base model")
+    parser.add_argument("--start", type=Path, help="folder of a finished run to begin with, in place of the base")
     parser.add_argument("--steps", type=int, default=usual.steps, help="length of the run")
     parser.add_argument("--fall", type=float, default=usual.fall, help="share of the steps in which the rates fall")
     parser.add_argument(
@@ -278,7 +282,7 @@ def main(argv: list[str] | None = None) -> None:
         only=tuple(given.only),
         frozen=given.frozen,
     )
-    train(prepare(given.data, given.out, given.base, settings), resume=given.resume)
+    train(prepare(given.data, given.out, given.base, settings, given.start), resume=given.resume)
 
 
 if __name__ == "__main__":
