@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertModel
 
-from headgate import CheckpointError, DataError, load
+from headgate import Ask, Calibration, CheckpointError, DataError, load
 from headgate.models import storage
 from headgate.models.storage import SCALE, Unpacked
 from headgate.train.common import normal
 from headgate.train.mini import examples, finish
-from headgate.train.mini.calibrating import route_calibration
+from headgate.train.mini.calibrating import change, rank_weights, route_calibration
 from headgate.train.mini.card import card
 from headgate.train.mini.data import Held
 from headgate.train.mini.export import WEIGHTS, export, load_checkpoint, tensors
@@ -31,7 +31,7 @@ from headgate.train.mini.model import ALARMS, HEADS, Mini, Text, base_tokenizer,
 from headgate.train.mini.phrases import HARMLESS, HARMLESS_HELD
 from headgate.train.mini.tasks import UNKNOWN, Joint, Nli
 from headgate.train.mini.training import prepare, train
-from tests.train.mini_data import FOUR, write
+from tests.train.mini_data import FOUR, sentence, write
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -250,6 +250,32 @@ def test_thresholds_let_their_share_of_harmless_texts_pass(
     assert found["toxicity:toxic"]["safe that pass"] == pytest.approx(0.99, abs=0.005)
     assert 0.36 < chosen["injection:injection"] < 0.4
     assert not set(HARMLESS) & set(HARMLESS_HELD)
+
+
+def test_the_rank_score_is_mixed_and_calibrated_on_queries(data: Path, folder: Path, tmp_path: Path) -> None:
+    rng = random.Random(4)
+    queries = []
+    for _ in range(12):
+        query = sentence(rng)
+        documents = [{"text": f"{query if i < 2 else ''} {sentence(rng)}", "relevance": int(i < 2)} for i in range(8)]
+        queries.append({"query": query, "documents": documents})
+    out = shutil.copytree(folder, tmp_path / "out")
+    shares = rank_weights(Parts(out, data), queries)["shares"]
+    assert list(shares) == [i / 10 for i in range(11)]
+
+    def answers(part: str) -> np.ndarray:
+        asks = [Ask([d["text"] for d in q["documents"]], [q["query"]]) for q in queries]
+        return np.concatenate([s.log_odds[:, 0] for s in load(out / part).score_many(asks)])
+
+    truth = [d["relevance"] > 0 for q in queries for d in q["documents"]]
+    for part in ("rank", "embed"):
+        settings = json.loads((out / "scorer.json").read_text())["parts"][part]
+        assert settings["calibration"] is not None
+        calibrated = answers(part)
+        change(out, part, calibration=None)
+        expected = Calibration.fit(answers(part), truth)
+        assert settings["calibration"]["scale"] == pytest.approx(expected.scale, rel=1e-3)
+        np.testing.assert_allclose(calibrated, expected.scale * answers(part) + expected.shift, atol=0.02)
 
 
 def test_a_head_reads_the_beginning_of_an_attack_and_any_stretch_of_a_harmless_text() -> None:

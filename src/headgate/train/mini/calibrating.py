@@ -57,11 +57,14 @@ def rank_weights(parts: Parts, queries: Sequence[Json]) -> Json:
     share = min(good, key=lambda s: abs(s - 0.5))
     weights = {"maxsim": round(share / spread[0], 4), "cosine": round((1 - share) / spread[1], 4)}
     change(parts.folder, "rank", **weights, calibration=None)
-    for part in ("rank", "embed"):
-        change(parts.folder, part, calibration=None)
-        z = np.concatenate(_columns(parts.load(part), queries))
-        truth = [d["relevance"] > 0 for q in queries for d in q["documents"]]
-        change(parts.folder, part, calibration=platt(z, truth))
+    change(parts.folder, "embed", calibration=None)
+    z = {
+        "rank": [weights["maxsim"] * a + weights["cosine"] * b for a, b in zip(*terms, strict=True)],
+        "embed": _columns(parts.load("embed"), queries),
+    }
+    truth = [d["relevance"] > 0 for q in queries for d in q["documents"]]
+    for part, columns in z.items():
+        change(parts.folder, part, calibration=platt(np.concatenate(columns), truth))
     return {"shares": shares}
 
 

@@ -163,7 +163,7 @@ def _probabilities(scorer: Family, texts: Sequence[str], rule: str) -> Floats:
     return scorer.score(list(texts), [rule]).probabilities[:, 0].astype(np.float64)
 
 
-def finish(folder: Path, out: Path, data: Path, *, seed: int = 0, scale: float = 1.0) -> Json:
+def finish(folder: Path, out: Path, data: Path, *, seed: int = 0, scale: float = 1.0, dtype: str = "float32") -> Json:
     """Write `out`, the finished folder.
 
     Args:
@@ -172,12 +172,13 @@ def finish(folder: Path, out: Path, data: Path, *, seed: int = 0, scale: float =
         data: The folder of the data sets.
         seed: Of the draws.
         scale: Share of the usual numbers of dev rows.
+        dtype: Of the encoders that read dev rows; the heads are fitted on float32.
 
     Returns:
         What was measured on dev rows while choosing.
     """
     refit(folder, out, reading.load(data, seed=seed), seed)
-    parts = Parts(out, data, scale)
+    parts = Parts(out, data, scale, dtype)
     queries = [row for name in ("nq_passages", "medquad") for row in candidates(parts, name, 80, split="dev", each=20)]
     chosen = {"rank": rank_weights(parts, queries), "routing": routing(parts, max(20, int(160 * scale)))}
     return chosen | {"thresholds": thresholds(parts)}
@@ -191,11 +192,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the usual numbers of dev rows")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of what reads dev rows")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     given = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(given.threads)
-    chosen = finish(given.folder, given.out, given.data, seed=given.seed, scale=given.scale)
+    chosen = finish(given.folder, given.out, given.data, seed=given.seed, scale=given.scale, dtype=given.dtype)
     (given.out / "chosen.json").write_text(json.dumps(chosen, indent=2) + "\n", encoding="utf-8")
 
 
