@@ -393,7 +393,7 @@ def test_lora_moves_adapters_alone_and_merges_exactly(start: Path) -> None:
     unmerged = learner.eval()(ids, ids >= 0, torch.tensor([[1.0]]))["logits"]
     whole = merged(model)
     assert isinstance(whole, GLiClass)
-    torch.testing.assert_close(whole(ids, ids >= 0)[0], unmerged[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(whole(ids, ids >= 0)[0], unmerged[0], atol=1e-5, rtol=1e-6)
     deltas = {name: value - frozen[name] for name, value in whole.state_dict().items()}
     moved = {name for name, delta in deltas.items() if delta.abs().max() > 0}
     assert {name.rsplit(".", 1)[-1] for name in moved} == {"weight"}

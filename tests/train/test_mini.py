@@ -14,21 +14,21 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertModel
 
-from headgate import Ask, Calibration, CheckpointError, DataError, load
+from headgate import Ask, Calibration, CheckpointError, DataError, evaluate, load
 from headgate.models import storage
 from headgate.models.storage import SCALE, Unpacked
 from headgate.train.common import normal
 from headgate.train.mini import examples, finish
-from headgate.train.mini.calibrating import change, rank_weights, route_calibration
+from headgate.train.mini.calibrating import ROUTED, change, rankers, route_calibration, route_weights
 from headgate.train.mini.card import card
 from headgate.train.mini.data import Held
 from headgate.train.mini.export import WEIGHTS, export, load_checkpoint, tensors
 from headgate.train.mini.finish import LOOKALIKES, SHORT, _stretch, head_rows, refit
+from headgate.train.mini.harmless import HARMLESS, HARMLESS_HELD
 from headgate.train.mini.heldout import Parts
 from headgate.train.mini.labels import say, spoken
 from headgate.train.mini.matching import Names
 from headgate.train.mini.model import ALARMS, HEADS, Mini, Text, base_tokenizer, relevance
-from headgate.train.mini.phrases import HARMLESS, HARMLESS_HELD
 from headgate.train.mini.tasks import UNKNOWN, Joint, Nli
 from headgate.train.mini.training import prepare, train
 from tests.train.mini_data import FOUR, sentence, write
@@ -143,7 +143,7 @@ def test_each_part_reads_with_the_layers_that_learned_it(
 ) -> None:
     monkeypatch.setattr(storage, "LARGE", 1)
     texts, labels = ["the pump lost its password", "reset the valve"], ["refund", "soil"]
-    for part, of in (("nli", pairs), ("gliclass", run), ("route", run), ("rank", run), ("heads", run)):
+    for part, of in (("nli", pairs), ("gliclass", run), ("route", run), ("heads", run)):
         model, text = load_checkpoint(of, str(base))
         alone = folder.parent / f"alone-{part}"
         export(model, model, text, alone)
@@ -154,8 +154,9 @@ def test_each_part_reads_with_the_layers_that_learned_it(
         other, _ = load_checkpoint(pairs if of is run else run, str(base))
         export(other, other, text, alone)
         assert np.abs(load(alone / part).score(texts, asked).log_odds - expected).max() > 1e-3
-    found, of_other_runs = (load(f / "embed").score(texts, labels).log_odds for f in (folder, alone))
-    np.testing.assert_array_equal(found, of_other_runs)
+    for part in ("embed", "rank"):
+        found, of_other_runs = (load(f / part).score(texts, labels).log_odds for f in (folder, alone))
+        np.testing.assert_array_equal(found, of_other_runs)
     _, text = load_checkpoint(run, str(base))
     row = text.batch(text.single([texts[0]], 32))
     states = BertModel.from_pretrained(base)(row.ids, row.mask).last_hidden_state.mean(1)
@@ -174,12 +175,12 @@ def test_layers_that_are_not_in_the_file_are_refused(folder: Path, tmp_path: Pat
 
 def test_parts_with_layers_of_their_own_have_fingerprints_of_their_own(folder: Path) -> None:
     settings = json.loads((folder / "scorer.json").read_text())
-    bare = {**settings["parts"]["rank"], "layers": None}
-    settings["parts"] |= {"bare": bare}
+    settings["parts"]["bare"] = {**settings["parts"]["route"], "layers": None}
+    settings["parts"]["again"] = dict(settings["parts"]["route"])
     other = shutil.copytree(folder, folder.parent / "a part on the base")
     (other / "scorer.json").write_text(json.dumps(settings))
-    prints = {part: load(other / part).fingerprint.split("-")[0] for part in ("rank", "route", "bare")}
-    assert prints["rank"] == prints["route"] != prints["bare"]
+    prints = {part: load(other / part).fingerprint.split("-")[0] for part in ("again", "route", "bare")}
+    assert prints["again"] == prints["route"] != prints["bare"]
 
 
 def test_frozen_layers_stay_the_bases_and_are_kept_once(data: Path, base: Path, tmp_path: Path) -> None:
@@ -252,7 +253,7 @@ def test_thresholds_let_their_share_of_harmless_texts_pass(
     assert not set(HARMLESS) & set(HARMLESS_HELD)
 
 
-def test_the_rank_score_is_mixed_and_calibrated_on_queries(data: Path, folder: Path, tmp_path: Path) -> None:
+def test_what_ranks_is_calibrated_on_queries(data: Path, folder: Path, tmp_path: Path) -> None:
     rng = random.Random(4)
     queries = []
     for _ in range(12):
@@ -260,8 +261,8 @@ def test_the_rank_score_is_mixed_and_calibrated_on_queries(data: Path, folder: P
         documents = [{"text": f"{query if i < 2 else ''} {sentence(rng)}", "relevance": int(i < 2)} for i in range(8)]
         queries.append({"query": query, "documents": documents})
     out = shutil.copytree(folder, tmp_path / "out")
-    shares = rank_weights(Parts(out, data), queries)["shares"]
-    assert list(shares) == [i / 10 for i in range(11)]
+    found = rankers(Parts(out, data), queries)
+    assert found["rank"]["nDCG@10"] > 0.9  # a word in common is enough here
 
     def answers(part: str) -> np.ndarray:
         asks = [Ask([d["text"] for d in q["documents"]], [q["query"]]) for q in queries]
@@ -276,6 +277,32 @@ def test_the_rank_score_is_mixed_and_calibrated_on_queries(data: Path, folder: P
         expected = Calibration.fit(answers(part), truth)
         assert settings["calibration"]["scale"] == pytest.approx(expected.scale, rel=1e-3)
         np.testing.assert_allclose(calibrated, expected.scale * answers(part) + expected.shift, atol=0.02)
+
+
+def test_the_routing_score_is_mixed_on_labelled_dev_rows(data: Path, folder: Path, tmp_path: Path) -> None:
+    root, rng = shutil.copytree(data, tmp_path / "data"), random.Random(2)
+    labels = ["reset_pump", "lost_password", "refund_invoice"]
+    for name in ROUTED:
+        labelled = [rng.choice(labels) for _ in range(30)]
+        rows = [{"text": f"{spoken(label)} {sentence(rng)}", "label": label} for label in labelled]
+        write(root, name, "dev", [*rows, {"text": "never read", "label": "oos"}])
+    out = shutil.copytree(folder, tmp_path / "out")
+    shares = route_weights(Parts(out, root), 100)["shares"]
+    chosen = json.loads((out / "scorer.json").read_text())["parts"]["route"]
+    assert chosen["calibration"] is None
+
+    def quality() -> float:
+        found = []
+        for name in ROUTED:
+            rows = [row for row in Parts(out, root).rows(name, "dev") if row["label"] != "oos"]
+            said = {label: spoken(label) for label in labels}
+            found.append(evaluate.classify(load(out / "route"), rows, labels=said)["macro F1"])
+        return float(np.mean(found))
+
+    assert quality() == pytest.approx(max(shares.values()), abs=1e-3)
+    for weights, share in (((1.0, 0.0), 1.0), ((0.0, 1.0), 0.0)):
+        change(out, "route", maxsim=weights[0], cosine=weights[1])
+        assert quality() == pytest.approx(shares[share], abs=1e-3)
 
 
 def test_a_head_reads_the_beginning_of_an_attack_and_any_stretch_of_a_harmless_text() -> None:

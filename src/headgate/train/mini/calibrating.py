@@ -1,4 +1,4 @@
-"""Calibrations, and the weights of the two terms of the rank score: chosen on dev rows."""
+"""Calibrations, and the weights of the two terms of the routing score: chosen on dev rows."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headgate import Ask, Calibration
+from headgate.evaluate.metrics import f1
 from headgate.evaluate.reranking import measure
-from headgate.families.base import Family
 from headgate.train.mini.data import rows
 from headgate.train.mini.heldout import Parts
 from headgate.train.mini.labels import spoken
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 Floats = NDArray[np.float64]
 ROUTES_A_QUERY = 8
+SHARES = [i / 10 for i in range(11)]
+ROUTED = ("hwu64", "slurp", "clinc150", "tweet_eval_sentiment", "tweet_eval_emotion")
+"""Sets whose dev rows weigh the terms of the routing score."""
 
 
 def change(folder: Path, part: str, **keys: object) -> None:
@@ -37,40 +40,46 @@ def change(folder: Path, part: str, **keys: object) -> None:
     path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def rank_weights(parts: Parts, queries: Sequence[Json]) -> Json:
-    """What MaxSim and the cosine count: the best shares on dev queries, by nDCG@10."""
+def rankers(parts: Parts, queries: Sequence[Json]) -> Json:
+    """Calibrations of the parts that rank, and how well each does on dev queries, by nDCG@10."""
+    truth = [d["relevance"] > 0 for q in queries for d in q["documents"]]
+    relevance = [[d["relevance"] for d in q["documents"]] for q in queries]
+    found: Json = {}
+    for part in ("rank", "embed"):
+        change(parts.folder, part, calibration=None)
+        asks = [Ask([d["text"] for d in q["documents"]], [q["query"]]) for q in queries]
+        z = [scores.log_odds[:, 0].astype(np.float64) for scores in parts.load(part).score_many(asks)]
+        orders = [np.argsort(-column, kind="stable").tolist() for column in z]
+        found[part] = {"nDCG@10": round(float(measure(relevance, orders)["nDCG@10"].mean()), 4)}
+        change(parts.folder, part, calibration=platt(np.concatenate(z), truth))
+    log.info("ranking on dev queries: %s", found)
+    return found
+
+
+def route_weights(parts: Parts, number: int) -> Json:
+    """What MaxSim and the cosine count in routing: the best shares on dev rows, by macro F1, mean over sets."""
+    asks, truths = [], []
+    for name in ROUTED:
+        found = [row for row in parts.rows(name, "dev", number, shuffled=True) if row["label"] != "oos"]
+        labels = sorted({row["label"] for row in found})
+        asks.append(Ask([row["text"] for row in found], [spoken(label) for label in labels]))
+        truths.append([labels.index(row["label"]) for row in found])
     terms = []
     for maxsim, cosine in ((1.0, 0.0), (0.0, 1.0)):
-        change(parts.folder, "rank", maxsim=maxsim, cosine=cosine, calibration=None)
-        terms.append(_columns(parts.load("rank"), queries))
-    relevance = [[d["relevance"] for d in q["documents"]] for q in queries]
-    spread = [float(np.mean([z.std() for z in term])) for term in terms]
+        change(parts.folder, "route", maxsim=maxsim, cosine=cosine, calibration=None)
+        terms.append([s.log_odds.astype(np.float64) for s in parts.load("route").score_many(asks)])
+    spread = [float(np.mean([z.std(1).mean() for z in term])) for term in terms]
+    classes = [np.eye(len(ask.labels), dtype=bool) for ask in asks]
     shares = {}
-    for share in np.linspace(0, 1, 11):
+    for share in SHARES:
         mixed = [share / spread[0] * a + (1 - share) / spread[1] * b for a, b in zip(*terms, strict=True)]
-        orders = [np.argsort(-z, kind="stable").tolist() for z in mixed]
-        shares[round(float(share), 1)] = round(float(measure(relevance, orders)["nDCG@10"].mean()), 4)
-    log.info("rank, dev nDCG@10 by the share of maxsim: %s", shares)
-    # Among shares nearly as good as the best, the most even one: the two terms fail on different queries, and two dev
-    # sets can't tell shares apart that are this close.
-    good = [share for share, value in shares.items() if value > max(shares.values()) - 0.005]
-    share = min(good, key=lambda s: abs(s - 0.5))
-    weights = {"maxsim": round(share / spread[0], 4), "cosine": round((1 - share) / spread[1], 4)}
-    change(parts.folder, "rank", **weights, calibration=None)
-    change(parts.folder, "embed", calibration=None)
-    z = {
-        "rank": [weights["maxsim"] * a + weights["cosine"] * b for a, b in zip(*terms, strict=True)],
-        "embed": _columns(parts.load("embed"), queries),
-    }
-    truth = [d["relevance"] > 0 for q in queries for d in q["documents"]]
-    for part, columns in z.items():
-        change(parts.folder, part, calibration=platt(np.concatenate(columns), truth))
+        by_set = [f1(eye[y], eye[z.argmax(1)]) for y, z, eye in zip(truths, mixed, classes, strict=True)]
+        shares[share] = round(float(np.mean(by_set)), 4)
+    log.info("route, dev macro F1 by the share of maxsim: %s", shares)
+    best = max(shares, key=lambda s: shares[s])
+    weights = {"maxsim": round(best / spread[0], 4), "cosine": round((1 - best) / spread[1], 4)}
+    change(parts.folder, "route", **weights, calibration=None)
     return {"shares": shares}
-
-
-def _columns(scorer: Family, queries: Sequence[Json]) -> list[Floats]:
-    asks = [Ask([d["text"] for d in q["documents"]], [q["query"]]) for q in queries]
-    return [scores.log_odds[:, 0].astype(np.float64) for scores in scorer.score_many(asks)]
 
 
 def routing(parts: Parts, number: int) -> Json:

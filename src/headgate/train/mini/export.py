@@ -1,6 +1,6 @@
 """Write the ``mini`` folder from two runs: ``python -m headgate.train.mini.export --text DIR --pairs DIR --out DIR``.
 
-What embeds is the base as it was. One run taught the heads, the router, the ranker and the joint scorer, the other
+What embeds and ranks is the base as it was. One run taught the heads, the router and the joint scorer, the other
 premises read together with hypotheses; each has layers of its own, and all stand on the same word embeddings, which
 nobody trained. The matrices are kept in int8.
 """
@@ -30,6 +30,8 @@ GUARD_LENGTH = 128
 WORDS = "backbone.embeddings.word_embeddings.weight"
 TEXT, PAIRS = "text", "pairs"
 """Under which names the file holds the layers of the two runs."""
+RANK = {"maxsim": 16.0, "cosine": 8.0}
+"""Both terms then have about the same spread over a query's candidates; dev queries tell no better weights."""
 MARKERS = 2
 """Rows of the word embeddings that differ from the base's: the joint scorer's markers."""
 WEIGHTS = "weights.pt"
@@ -130,7 +132,7 @@ def scorer(model: Mini) -> Json:
         "pooling": "mean",
         "parts": {
             "nli": _part("cross_encoder", layers=PAIRS, head="nli", classes=list(HEADS["nli"]), template=TEMPLATE),
-            "rank": _part("late_interaction", layers=TEXT, **learned, template="{}"),
+            "rank": _part("late_interaction", **RANK, template="{}"),
             "route": _part("late_interaction", layers=TEXT, **learned, template="{}"),
             "gliclass": _part("gliclass", layers=TEXT, config=_gliclass_config(model), template="{}"),
             "heads": heads,

@@ -1,7 +1,7 @@
 """Fit what stands on the frozen backbone: ``python -m headgate.train.mini.finish``.
 
-The heads anew, the weights of the two terms of the rank score, every calibration, and the guards' thresholds. All of it
-is chosen on train and dev rows; of test rows nothing is read but what training texts must not repeat.
+The heads anew, the weights of the two terms of the routing score, every calibration, and the guards' thresholds. All
+of it is chosen on train and dev rows; of test rows nothing is read but what training texts must not repeat.
 
 During training a head chases states that move under it, and what users say most, "hello" and "thanks", is too rare in
 the draws to be learned as harmless. With the states at rest the best linear head is a convex problem of some seconds.
@@ -26,8 +26,8 @@ from safetensors.torch import load_file
 from headgate.families.base import Family
 from headgate.train.heads import fit_heads
 from headgate.train.mini import examples as reading
-from headgate.train.mini import phrases
-from headgate.train.mini.calibrating import Floats, Json, change, rank_weights, routing
+from headgate.train.mini import harmless
+from headgate.train.mini.calibrating import Floats, Json, change, rankers, route_weights, routing
 from headgate.train.mini.data import Examples, rows
 from headgate.train.mini.export import save_weights
 from headgate.train.mini.heldout import Parts, candidates
@@ -123,7 +123,7 @@ def thresholds(parts: Parts) -> Json:
         at = float(np.quantile(passed, 1 - FALSE_ALARMS[head]))
         said: Json = {"safe": len(passed)}
         if head == "harmful":
-            alike = _probabilities(scorer, phrases.HARMLESS_HELD, rule)
+            alike = _probabilities(scorer, harmless.HARMLESS_HELD, rule)
             at = max(at, float(np.quantile(alike, 1 - LOOKALIKES)))
             said |= {"look-alikes": len(alike), "look-alikes that pass": round(float((alike < at).mean()), 4)}
         at = chosen[rule] = round(min(at, 0.995), 4)
@@ -180,7 +180,8 @@ def finish(folder: Path, out: Path, data: Path, *, seed: int = 0, scale: float =
     refit(folder, out, reading.load(data, seed=seed), seed)
     parts = Parts(out, data, scale, dtype)
     queries = [row for name in ("nq_passages", "medquad") for row in candidates(parts, name, 80, split="dev", each=20)]
-    chosen = {"rank": rank_weights(parts, queries), "routing": routing(parts, max(20, int(160 * scale)))}
+    chosen = {"ranking": rankers(parts, queries), "route": route_weights(parts, 400)}
+    chosen["routing"] = routing(parts, max(20, int(160 * scale)))
     return chosen | {"thresholds": thresholds(parts)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headgate.train.mini import phrases
+from headgate.train.mini import harmless, phrases
 from headgate.train.mini.data import Examples, Reader, Row
 
 POSITIVE = frozenset(
@@ -142,7 +142,7 @@ def guards(reader: Reader, found: Examples) -> None:
     }
     rude = {"toxic": [text for texts in found.heads["toxicity"]["toxic"].values() for text in texts]}
     plain = {source: texts for source, texts in calm.items() if "prompt" not in source}
-    alike = {"look-alikes": reader.written(phrases.HARMLESS)}
+    alike = {"look-alikes": reader.written(harmless.HARMLESS)}
     others = {
         "jailbreak": calm | asked | rude,
         "injection": calm | asked | rude,

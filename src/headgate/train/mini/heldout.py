@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,9 @@ ZERO_SHOT = {
     "financial_phrasebank": (600, "The sentiment of this text is {}."),
     "20newsgroups": (200, "This text is about {}."),
 }
-RERANK = {"trec_dl19": 43, "trec_dl20": 54, "scifact": 100, "wikiqa": 150, "nq_passages": 400, "medquad": 100}
+PIECE = 450
+"""Characters of a hypothesis: well below a window of tokens, whatever the words."""
+RERANK = {"trec_dl19": 43, "trec_dl20": 54, "wikiqa": 150, "scifact": 100, "medquad": 100, "nq_passages": 400}
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def inference(parts: Parts) -> Found:
 
 def zero_shot(parts: Parts) -> Found:
     """Macro F1 with the names of the labels alone, by part; the base's cosine beside them."""
-    scorers = {part: parts.load(part) for part in ("route", "gliclass", "embed")}
+    scorers = {part: parts.load(part) for part in ("route", "gliclass")}
     for name, (most, template) in ZERO_SHOT.items():
         names = sorted({row["label"] for row in rows(parts.root, name, "test")})
         said = {label: spoken(label.replace(".", " ")) for label in names}
@@ -190,8 +193,6 @@ def guards(parts: Parts) -> Found:
         ("hatecheck", "toxicity:toxic", ("hateful",)),
         ("hate_offensive_davidson", "toxicity:toxic", ("hate", "offensive")),
     ):
-        if rule not in (scorer.labels or ()):  # an edition without this head
-            continue
         test = [
             {"text": row["text"], "label": rule if row["label"] in bad else None}
             for row in parts.rows(name, "test", 4000, shuffled=True)
@@ -250,14 +251,21 @@ def grounding(parts: Parts) -> dict[str, Json]:
 
 def _supported(scorer: Family, found: Sequence[Json]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Log-odds of entailment of the whole response and of its weakest sentence, and the truth, each (n,)."""
-    asks = []
+    asks, wholes = [], []
     for row in found:
         said = row.get("response") or row["hypothesis"]
+        # A hypothesis has to fit into a window: a response that doesn't is as well supported as its weakest piece.
+        whole = wrap(said, PIECE)
         sentences = [s for s in re.split(r"(?<=[.!?])\s+", said) if len(s.split()) > 2] or [said]
-        asks.append(Ask([row.get("context") or row["premise"]], [Label(s, verbatim=True) for s in (said, *sentences)]))
+        pieces = [piece for s in sentences for piece in wrap(s, PIECE)]
+        hypotheses = [Label(s, verbatim=True) for s in (*whole, *pieces)]
+        asks.append(Ask([row.get("context") or row["premise"]], hypotheses))
+        wholes.append(len(whole))
     odds = [scores.log_odds[0] for scores in scorer.score_many(asks)]
     truth = np.array([row["label"] in ("supported", "entailment") for row in found])
-    return np.array([z[0] for z in odds]), np.array([z[1:].min() for z in odds]), truth
+    weakest = [(z[:size].min(), z[size:].min()) for z, size in zip(odds, wholes, strict=True)]
+    whole_odds, sentence_odds = np.array(weakest).T
+    return whole_odds, sentence_odds, truth
 
 
 def _best_cut(z: np.ndarray, truth: np.ndarray) -> float:

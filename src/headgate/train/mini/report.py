@@ -59,6 +59,21 @@ def _cells(report: Report, column: str) -> Json:
     return cells
 
 
+def _measured(parts: Parts, suites: list[str], found: Json, path: Path) -> list[Report]:
+    """Put the figures of each suite into `found` and the file, one by one: the last suite can't lose the first ones."""
+    reports: list[Report] = []
+    for suite in suites:
+        if suite in SUITES:
+            figures, some = measure(parts, [suite])
+            found |= figures
+            reports += some
+        else:
+            found[suite] = {"grounding": heldout.grounding, "label_order": heldout.label_order}[suite](parts)
+            log.info("%s: %s", suite, found[suite])
+        path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return reports
+
+
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m headgate.train.mini.report", description="Measure mini.")
@@ -77,13 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     begun, parts = time.monotonic(), Parts(given.folder, given.data, given.scale, given.dtype)
     wanted = given.only or [*SUITES, "grounding", "label_order"]
     found: Json = json.loads(given.figures.read_text(encoding="utf-8")) if given.figures.exists() else {}
-    measured, reports = measure(parts, [name for name in SUITES if name in wanted])
-    found |= measured
-    for name, ask in (("grounding", heldout.grounding), ("label_order", heldout.label_order)):
-        if name in wanted:
-            found[name] = ask(parts)
-            log.info("%s: %s", name, found[name])
-    given.figures.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    reports = _measured(parts, wanted, found, given.figures)
     if given.html:
         write_html(reports, given.html, texts=False)
     if given.card:

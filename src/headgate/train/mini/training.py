@@ -6,7 +6,7 @@ falls in the last steps: a run can be taken up at its height and given more step
 
 The shipped model comes from two runs, since pairs and labels cost one another more than they give (see
 benchmarks/LOG.md): ``--only nli --rate 1e-4``, and ``--only heads names gliclass rank --frozen 2``.
-``headgate.train.mini.export`` joins the two with the base itself, which embeds.
+``headgate.train.mini.export`` joins the two with the base itself, which embeds and ranks.
 """
 
 from __future__ import annotations
