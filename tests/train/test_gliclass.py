@@ -386,14 +386,15 @@ def test_lora_moves_adapters_alone_and_merges_exactly(start: Path) -> None:
     assert {name.split(".")[-3] for name, p in model.named_parameters() if p.requires_grad} == {"lora_A", "lora_B"}
     learner = Learner(model, Objective())
     ids = torch.tensor([[2, base.module.config.class_token_index, 5, base.module.config.text_token_index, 12, 13, 3]])
-    step = torch.optim.SGD([p for p in learner.parameters() if p.requires_grad], lr=1.0)
+    # A larger rate gives logits of 50, where float32 is no finer than the bound below.
+    step = torch.optim.SGD([p for p in learner.parameters() if p.requires_grad], lr=0.3)
     for _ in range(3):
         learner(ids, ids >= 0, torch.tensor([[1.0]]))["loss"].backward()
         step.step()
     unmerged = learner.eval()(ids, ids >= 0, torch.tensor([[1.0]]))["logits"]
     whole = merged(model)
     assert isinstance(whole, GLiClass)
-    torch.testing.assert_close(whole(ids, ids >= 0)[0], unmerged[0], atol=1e-5, rtol=1e-6)
+    torch.testing.assert_close(whole(ids, ids >= 0)[0], unmerged[0], atol=1e-5, rtol=0)
     deltas = {name: value - frozen[name] for name, value in whole.state_dict().items()}
     moved = {name for name, delta in deltas.items() if delta.abs().max() > 0}
     assert {name.rsplit(".", 1)[-1] for name in moved} == {"weight"}
