@@ -183,6 +183,15 @@ def test_parts_with_layers_of_their_own_have_fingerprints_of_their_own(folder: P
     assert prints["again"] == prints["route"] != prints["bare"]
 
 
+def test_runs_that_moved_no_layer_read_with_the_bases(run: Path, base: Path, tmp_path: Path) -> None:
+    _, text = load_checkpoint(run, str(base))
+    still = Mini(base, text).eval()
+    export(still, still, text, tmp_path)
+    assert "layers" not in json.dumps(json.loads((tmp_path / "scorer.json").read_text())["parts"])
+    for part in ("nli", "route", "heads"):
+        load(tmp_path / part)
+
+
 def test_frozen_layers_stay_the_bases_and_are_kept_once(data: Path, base: Path, tmp_path: Path) -> None:
     settings = replace(FOUR, only=("heads", "names", "gliclass"), frozen=1)
     train(prepare(data, tmp_path, str(base), settings), resume=False)

@@ -68,10 +68,15 @@ def export(texts: Mini, pairs: Mini, text: Text, out: Path) -> None:
         ValueError: The two stand on different word embeddings.
     """
     out.mkdir(parents=True, exist_ok=True)
-    save_weights(packed(tensors(texts, pairs)), out)
+    weights = tensors(texts, pairs)
+    save_weights(packed(weights), out)
     _write(out / "config.json", _backbone_config(texts))
     text.tokenizer.save(str(out / "tokenizer.json"))
-    _write(out / "scorer.json", scorer(texts))
+    settings = scorer(texts)
+    for part in settings["parts"].values():  # a run that moved no layer has none of its own
+        if not any(name.startswith(f"{part.get('layers')}.") for name in weights):
+            part.pop("layers", None)
+    _write(out / "scorer.json", settings)
     log.info("wrote %s (%.1f MB)", out, sum(f.stat().st_size for f in out.iterdir()) / 1e6)
 
 
