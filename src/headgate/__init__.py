@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         LabelTooLongError,
         MissingExtraError,
         NotCalibratedError,
+        OverloadedError,
         ScorerError,
         UnknownLabelError,
     )
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from headgate.loading import load
     from headgate.rerank import Hit, Reranker
     from headgate.route import Decision, Router
+    from headgate.runtime.worker import Worker
     from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge
 
 _HOME = {
@@ -42,6 +44,7 @@ _HOME = {
     "LabelTooLongError": "errors",
     "MissingExtraError": "errors",
     "NotCalibratedError": "errors",
+    "OverloadedError": "errors",
     "Reranker": "rerank",
     "Router": "route",
     "Rule": "guard",
@@ -50,6 +53,7 @@ _HOME = {
     "Scores": "scores",
     "UnknownLabelError": "errors",
     "Verdict": "guard",
+    "Worker": "runtime.worker",
     "judge": "scores",
     "load": "loading",
 }
@@ -73,6 +77,7 @@ __all__ = [
     "LabelTooLongError",
     "MissingExtraError",
     "NotCalibratedError",
+    "OverloadedError",
     "Reranker",
     "Router",
     "Rule",
@@ -81,6 +86,7 @@ __all__ = [
     "Scores",
     "UnknownLabelError",
     "Verdict",
+    "Worker",
     "judge",
     "load",
 ]

@@ -10,6 +10,7 @@
     ├── DataError            a row to train or evaluate on is wrong (also a ValueError)
     ├── DeviceError          the device or dtype asked for is not to be had here
     ├── ClosedError          the scorer was closed, or came through a fork it can't survive
+    ├── OverloadedError      more waits for the device than may wait
     └── MissingExtraError    an optional package is not installed (also an ImportError)
 
 Plain ``ValueError`` and ``TypeError`` mean that a caller's argument is wrong.
@@ -54,6 +55,10 @@ class DeviceError(HeadgateError, RuntimeError):
 
 class ClosedError(HeadgateError, RuntimeError):
     """The scorer's model was released, or belongs to the process that this one was forked from."""
+
+
+class OverloadedError(HeadgateError, RuntimeError):
+    """Too much waits for a worker already; asking again later may work."""
 
 
 class MissingExtraError(HeadgateError, ImportError):

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 from headgate.errors import CheckpointError
 from headgate.families.base import Family
 from headgate.families.bi_encoder import BiEncoder
+from headgate.families.colbert import METADATA, ColBERT, is_colbert
 from headgate.families.cross_encoder import CrossEncoder, class_names
 from headgate.families.gliclass import GLiClassScorer
 from headgate.families.late_interaction import LateInteraction
@@ -31,7 +32,7 @@ _FAMILIES: dict[str, type[Family]] = {
     "late_interaction": LateInteraction,
 }
 _MINI = Path(__file__).parent / "mini"
-_SAFE_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
+_SAFE_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", METADATA]
 
 
 def load(  # noqa: PLR0913  one call, everything by name
@@ -71,7 +72,8 @@ def load(  # noqa: PLR0913  one call, everything by name
     import torch
 
     with torch.random.fork_rng(devices=[]):  # modules are born with random weights; the caller's draws stay theirs
-        return _FAMILIES[family or _family(checkpoint)].from_checkpoint(checkpoint)
+        chosen = _FAMILIES[family or _family(checkpoint)]
+        return (ColBERT if chosen is LateInteraction and is_colbert(checkpoint) else chosen).from_checkpoint(checkpoint)
 
 
 def open_checkpoint(
@@ -175,6 +177,8 @@ def _family(checkpoint: Checkpoint) -> str:
     architecture = str((config.get("architectures") or [""])[0])
     if architecture.endswith("ForSequenceClassification"):
         return _classifier_family(checkpoint)
+    if is_colbert(checkpoint):
+        return "late_interaction"
     if (checkpoint.folder / "modules.json").is_file():
         return "bi_encoder"
     raise CheckpointError(

@@ -92,7 +92,7 @@ def agree(folder: Path, body: str, **settings: Any) -> float:
     scorer = load(folder, device="cpu")
     worst = 0.0
     for budget in (1, 150, 100_000):  # rows alone, a few together, all together
-        scorer._core.forward._max_tokens = budget
+        scorer._core.forward.max_tokens = budget
         for found, z in zip(scorer.score_many(ASKS), expected, strict=True):
             np.testing.assert_allclose(found.log_odds, z, rtol=0, atol=1e-4)
             worst = max(worst, float(np.abs(found.log_odds - z).max()))

@@ -175,3 +175,24 @@ def test_a_closed_scorer_says_so(folder: Path) -> None:
     for closed in (scorer, cached):
         with pytest.raises(ClosedError, match="load it again"):
             closed.score(["a"], ["b"])
+
+
+def test_out_of_memory_halves_the_batch_down_to_one_row() -> None:
+    sizes: list[int] = []
+
+    def small(batch: Batch) -> torch.Tensor:
+        sizes.append(batch.ids.numel())
+        if batch.ids.numel() > 20:
+            raise torch.OutOfMemoryError("no room")
+        return total(batch)
+
+    forward = TorchForward(small, CPU, pad=0, max_tokens=80)
+    given = rows(*[8] * 10)
+    assert [float(f[0]) for f in forward(given)] == [float(r.ids.sum()) for r in given]
+    assert forward.max_tokens <= 20
+    sizes.clear()
+    forward(given)
+    assert max(sizes) <= 20  # it has learned
+    with pytest.raises(torch.OutOfMemoryError, match="no room"):
+        forward(rows(21))
+    assert [float(f[0]) for f in forward(given)] == [float(r.ids.sum()) for r in given]

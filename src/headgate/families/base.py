@@ -16,6 +16,7 @@ from headgate.runtime.batching import Forward, Ids
 from headgate.runtime.cache import CachedForward
 from headgate.runtime.tokenizer import Encoded, Tokenizer
 from headgate.runtime.windows import characters, windows
+from headgate.runtime.worker import SharedForward, Worker
 from headgate.scores import EMPTY_LOG_ODDS, Ask, Floats, Label, Meaning, Scores, as_label, blank
 
 LEAST_ROOM = 4
@@ -137,9 +138,24 @@ class Family(ABC):
 
         Worth it where the same texts come again: late interaction keeps a document's token states.
         """
+        return self._through(CachedForward(self._core.forward, megabytes << 20))
+
+    def shared(self, worker: Worker | None = None) -> Self:
+        """The same scorer for many callers at once: what they ask at the same time shares batches.
+
+        Worth it in a server, where each request asks a little; a lone caller waits :class:`headgate.Worker`'s ``wait``
+        longer.
+
+        Args:
+            worker: Whose thread runs the model; give the same one to every scorer on a device. None makes one.
+        """
+        return self._through(SharedForward(self._core.forward, worker))
+
+    def _through(self, forward: Forward) -> Self:
+        """The same scorer over another forward."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        twin._core = replace(self._core, forward=CachedForward(self._core.forward, megabytes << 20))
+        twin._core = replace(self._core, forward=forward)
         return twin
 
     def split_label(self, label: str) -> list[str]:

@@ -39,9 +39,16 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class States:
-    """One window or label: unit token states (tokens, hidden) and their pooled unit state."""
+    """One window or label.
+
+    Attributes:
+        tokens: (tokens, hidden) unit states of the tokens that are matched.
+        places: (tokens,) which token of the window each of them is; -1 for special tokens.
+        pooled: (hidden,) their pooled unit state.
+    """
 
     tokens: Floats
+    places: Ids
     pooled: Floats
 
 
@@ -86,7 +93,7 @@ class LateInteraction(Family):
         for start in range(0, len(pieces), CHUNK):
             chunk = pieces[start : start + CHUNK]
             for piece, out in zip(chunk, self._core.forward([p.row for p in chunk]), strict=True):
-                states = self._states(out)
+                states = self._states(out, piece.row.ids, label=False)
                 for k, i in piece.places:
                     for j, label in enumerate(asks[k].labels):
                         z, where = self._meet(labels[self._render(label)], states)
@@ -96,48 +103,53 @@ class LateInteraction(Family):
 
     def _pieces(self, asks: Sequence[Ask], encoder: Encoder) -> list[Piece]:
         """The windows of every text, longest first so that a chunk holds like lengths."""
-        frame = self._core.tokenizer.single
         places: dict[str, list[tuple[int, int]]] = {}
         for k, ask in enumerate(asks):
             for i, text in enumerate(ask.texts):
                 places.setdefault(text, []).append((k, i))
         pieces = []
         for text, where in places.items():
-            for window in cut(encoder[text], self._core.max_length - frame.size):
-                row = frame.row(window.ids, types=self._core.types)
-                pieces.append(Piece(text, window.first, row, tuple(where)))
+            for window in cut(encoder[text], self._space(label=False)):
+                pieces.append(Piece(text, window.first, self._row(window.ids, label=False), tuple(where)))
         return sorted(pieces, key=lambda p: -len(p.row.ids))
 
     def _label_states(self, asks: Sequence[Ask], encoder: Encoder) -> dict[str, States]:
-        frame = self._core.tokenizer.single
         words: dict[str, str | Label] = {self._render(x): x for ask in asks for x in ask.labels}
         self._entailment_only(list(words.values()))
         encoder.add(list(words))
-        room = self._core.max_length - frame.size
+        room = self._space(label=True)
         for text, label in words.items():
             if len(encoder[text].ids) > room:
                 raise LabelTooLongError(
                     f"label {as_label(label).text[:60]!r}… has {len(encoder[text].ids)} tokens; expected at most "
                     f'{room}, since labels are never cut. Shorten it, or use Reranker(…, long_query="windows").'
                 )
-        rows = [frame.row(encoder[text].ids, types=self._core.types) for text in words]
-        return {t: self._states(s) for t, s in zip(words, self._core.forward(rows), strict=True)}
+        rows = [self._row(encoder[text].ids, label=True) for text in words]
+        found = zip(words, rows, self._core.forward(rows), strict=True)
+        return {text: self._states(out, row.ids, label=True) for text, row, out in found}
 
-    def _states(self, out: Array) -> States:
-        """Split a forward's answer, and leave the special tokens out of the matching."""
+    def _space(self, *, label: bool) -> int:
+        """Tokens that a label, or a window of a text, may have."""
+        return self._core.max_length - self._core.tokenizer.single.size
+
+    def _row(self, ids: Ids, *, label: bool) -> Row:
+        return self._core.tokenizer.single.row(ids, types=self._core.types)
+
+    def _states(self, out: Array, ids: Ids, *, label: bool) -> States:
+        """Split a forward's answer to a row, and leave the special tokens out of the matching."""
         frame = self._core.tokenizer.single
         tokens = out[len(frame.before) : len(out) - 1 - len(frame.after)]
-        return States(_unit(tokens), _unit(out[-1:])[0])
+        return States(unit(tokens), np.arange(len(tokens), dtype=np.int32), unit(out[-1:])[0])
 
     def _meet(self, label: States, text: States) -> tuple[float, Ids]:
-        """The score, and for each token of the label the token of the text that matched best."""
+        """The score, and which tokens of the window matched a token of the label best."""
         cosine = float(label.pooled @ text.pooled)
         if not len(label.tokens) or not len(text.tokens):
             return self._weights.cosine * cosine - abs(self._weights.maxsim), np.zeros(0, np.int32)
         grid = label.tokens @ text.tokens.T  # (label tokens, text tokens)
         best = grid.max(axis=1)
         z = self._weights.maxsim * float(best.mean()) + self._weights.cosine * cosine
-        return z, grid.argmax(axis=1).astype(np.int32)
+        return z, text.places[grid.argmax(axis=1)]
 
     def _span(self, encoder: Encoder, piece: Piece, matched: Ids) -> tuple[int, int]:
         """The characters around the densest of the matched tokens."""
@@ -156,6 +168,7 @@ def densest(positions: NDArray[np.int32], width: int) -> tuple[int, int]:
     return int(positions[best]), int(positions[last[best] - 1]) + 1
 
 
-def _unit(x: Floats) -> Floats:
+def unit(x: Floats) -> Floats:
+    """Rows of length 1."""
     norm = np.linalg.norm(x, axis=-1, keepdims=True)
     return np.asarray(x / np.maximum(norm, 1e-12), dtype=np.float32)

@@ -81,7 +81,19 @@ def token_states(model: MultiHead) -> Module:
     def call(batch: Batch) -> list[Tensor]:
         states = model.encode(batch.ids, batch.mask, batch.types)
         pooled = model.pool(states, batch.mask)
-        lengths = batch.mask.sum(1).tolist()
-        return [torch.cat([s[:n].float(), p[None]]) for s, n, p in zip(states, lengths, pooled, strict=True)]
+        return [torch.cat([s[:n].float(), p[None]]) for s, n, p in zip(states, batch.lengths, pooled, strict=True)]
+
+    return call
+
+
+def projected_states(encoder: nn.Module, projection: nn.Module) -> Module:
+    """For each row (tokens, width): its token states after a projection, which runs in float32."""
+
+    def call(batch: Batch) -> list[Tensor]:
+        inputs = {"input_ids": batch.ids, "attention_mask": batch.mask.long()}
+        if batch.types is not None:
+            inputs["token_type_ids"] = batch.types
+        states = projection(encoder(**inputs).last_hidden_state.float())
+        return [s[:n] for s, n in zip(states, batch.lengths, strict=True)]
 
     return call

@@ -22,19 +22,28 @@ class Row:
     Attributes:
         ids: (length,) int32.
         types: (length,) int32 token types, or None where the model has none.
+        attended: How many tokens, the first ones, others attend to; None for all. What is behind them has states of its
+            own and changes no other's, as ColBERT's mask tokens.
     """
 
     ids: Ids
     types: Ids | None = None
+    attended: int | None = None
 
     @property
-    def key(self) -> tuple[bytes, bytes]:
+    def key(self) -> tuple[bytes, bytes, int]:
         """Equal for rows that the model can't tell apart."""
-        return self.ids.tobytes(), b"" if self.types is None else self.types.tobytes()
+        attended = len(self.ids) if self.attended is None else self.attended
+        return self.ids.tobytes(), b"" if self.types is None else self.types.tobytes(), attended
 
 
 Forward = Callable[[Sequence[Row]], list[Array]]
 """Rows to one float32 array each, in input order; the one seam below the families."""
+
+
+def budget(forward: Forward) -> int:
+    """Padded tokens of a batch that a Forward takes, its ``max_tokens``; 4,096 where it doesn't say."""
+    return int(getattr(forward, "max_tokens", 4096))
 
 
 def plan(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
@@ -69,7 +78,7 @@ def run(rows: Sequence[Row], max_tokens: int, batch: Callable[[list[Row]], Seque
     """
     keys = [row.key for row in rows]
     unique = list(dict(zip(keys, rows, strict=True)).items())
-    found: dict[tuple[bytes, bytes], Array] = {}
+    found: dict[tuple[bytes, bytes, int], Array] = {}
     for indices in plan([len(row.ids) for _, row in unique], max_tokens):
         answers = batch([unique[i][1] for i in indices])
         found.update(zip([unique[i][0] for i in indices], answers, strict=True))

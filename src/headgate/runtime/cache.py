@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headgate.runtime.batching import Array, Forward, Row
+from headgate.runtime.batching import Array, Forward, Row, budget
 
 
 class CachedForward:
@@ -21,7 +21,7 @@ class CachedForward:
     def __init__(self, forward: Forward, max_bytes: int) -> None:
         self._forward = forward
         self._max_bytes = max_bytes
-        self._kept: OrderedDict[tuple[bytes, bytes], Array] = OrderedDict()
+        self._kept: OrderedDict[tuple[bytes, bytes, int], Array] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
         self._process = os.getpid()
@@ -32,7 +32,7 @@ class CachedForward:
             self._lock, self._process = threading.Lock(), os.getpid()
             self._bytes = sum(array.nbytes for array in self._kept.values())
         keys = [row.key for row in rows]
-        found: dict[tuple[bytes, bytes], Array] = {}
+        found: dict[tuple[bytes, bytes, int], Array] = {}
         with self._lock:
             for key in keys:
                 if key in self._kept:
@@ -46,6 +46,11 @@ class CachedForward:
             self._keep(key, own)
         return [found[key] for key in keys]
 
+    @property
+    def max_tokens(self) -> int:
+        """Of a batch of the forward inside."""
+        return budget(self._forward)
+
     def close(self) -> None:
         """Forget everything and release the model."""
         with self._lock:
@@ -55,7 +60,7 @@ class CachedForward:
         if close is not None:
             close()
 
-    def _keep(self, key: tuple[bytes, bytes], array: Array) -> None:
+    def _keep(self, key: tuple[bytes, bytes, int], array: Array) -> None:
         with self._lock:
             if key in self._kept or array.nbytes > self._max_bytes:
                 return

@@ -93,7 +93,7 @@ class Tokenizer:
         plain.no_padding()
         self.single = _frame(plain, pair=False)
         self.pair = _frame(plain, pair=True)
-        self._unknown = _unknown_id(plain)
+        self._unknown = unknown_id(plain)
         self._rust = _deaf(plain, markers)
 
     @classmethod
@@ -182,7 +182,8 @@ def _deaf(rust: RustTokenizer, markers: Sequence[str]) -> RustTokenizer:
     return deaf
 
 
-def _unknown_id(rust: RustTokenizer) -> int:
+def unknown_id(rust: RustTokenizer) -> int:
+    """The id of what the vocabulary lacks; -1 where it lacks nothing."""
     model = json.loads(rust.to_str())["model"]
     if isinstance(model.get("unk_id"), int):
         return int(model["unk_id"])

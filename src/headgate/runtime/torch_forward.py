@@ -19,12 +19,14 @@ log = logging.getLogger(__name__)
 class Batch(NamedTuple):
     """Padded rows on the model's device.
 
-    ids: (rows, longest) int64 · mask: (rows, longest) bool, True on tokens · types: as ids, or None.
+    ids: (rows, longest) int64 · mask: (rows, longest) bool, True on tokens that others attend to: all, unless a row
+    says otherwise · types: as ids, or None · lengths: tokens of each row.
     """
 
     ids: torch.Tensor
     mask: torch.Tensor
     types: torch.Tensor | None
+    lengths: list[int]
 
 
 Module = Callable[[Batch], torch.Tensor | Sequence[torch.Tensor]]
@@ -34,7 +36,8 @@ Module = Callable[[Batch], torch.Tensor | Sequence[torch.Tensor]]
 class TorchForward:
     """A :data:`headgate.runtime.batching.Forward` over torch; safe to call from many threads.
 
-    One batch runs at a time, so that memory stays bounded by the token budget. In a forked child a
+    One batch runs at a time, so that memory stays bounded by the token budget; where that is too much all the same, the
+    budget is halved, down to one row. In a forked child a
     CPU model goes on with one thread (the parent's thread pool did not come along), a GPU model
     raises.
 
@@ -49,7 +52,7 @@ class TorchForward:
         self._module: Module | None = module
         self._device = device
         self._pad = pad
-        self._max_tokens = token_budget(device) if max_tokens is None else max_tokens
+        self.max_tokens = token_budget(device) if max_tokens is None else max_tokens
         self._lock = threading.Lock()
         self._process = os.getpid()
 
@@ -63,7 +66,7 @@ class TorchForward:
             self._adopt()
         if self._module is None:
             raise ClosedError("this scorer was closed; load it again to go on.")
-        return run(rows, self._max_tokens, self._batch)
+        return run(rows, self.max_tokens, self._batch)
 
     def close(self) -> None:
         """Let go of the model; its memory is free once no other scorer shares it."""
@@ -71,6 +74,18 @@ class TorchForward:
             self._module = None
 
     def _batch(self, rows: list[Row]) -> list[Array]:
+        try:
+            return self._run(rows)
+        except torch.OutOfMemoryError:
+            if len(rows) == 1:
+                raise
+            self.max_tokens = max(1, len(rows) * max(len(row.ids) for row in rows) // 2)
+            log.warning("out of memory on %s: batches hold %d tokens from now on", self._device, self.max_tokens)
+        # Not in the except clause, where the traceback keeps the tensors of the batch that failed.
+        half = len(rows) // 2
+        return self._batch(rows[:half]) + self._batch(rows[half:])
+
+    def _run(self, rows: list[Row]) -> list[Array]:
         with self._lock, torch.inference_mode():
             if self._module is None:
                 raise ClosedError("this scorer was closed while a call was running.")
@@ -86,11 +101,12 @@ class TorchForward:
         types = None if rows[0].types is None else np.zeros((len(rows), width), dtype=np.int64)
         for i, row in enumerate(rows):
             ids[i, : len(row.ids)] = row.ids
-            mask[i, : len(row.ids)] = True
+            mask[i, : len(row.ids) if row.attended is None else row.attended] = True
             if types is not None and row.types is not None:
                 types[i, : len(row.ids)] = row.types
-        there = [None if a is None else torch.from_numpy(a).to(self._device) for a in (ids, mask, types)]
-        return Batch(*there)  # type: ignore[arg-type]
+        there = [torch.from_numpy(a).to(self._device) for a in (ids, mask)]
+        kinds = None if types is None else torch.from_numpy(types).to(self._device)
+        return Batch(there[0], there[1], kinds, [len(row.ids) for row in rows])
 
     def _adopt(self) -> None:
         """Make the model usable in the child that a fork made."""

@@ -146,7 +146,8 @@ class _PairTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:  # noqa: ANN401
         """The loss of one batch, and with `return_outputs` what :meth:`Goal.measured` reads."""
-        logits = self._model.read(model)(Batch(inputs["ids"], inputs["mask"], inputs.get("types")))
+        lengths = inputs["mask"].sum(1).tolist()
+        logits = self._model.read(model)(Batch(inputs["ids"], inputs["mask"], inputs.get("types"), lengths))
         assert isinstance(logits, Tensor)
         scores = self._goal.scores(logits.float(), inputs["labels"])
         loss = self._goal.objective(scores, inputs["labels"], inputs.get("teacher"))

@@ -1,0 +1,258 @@
+"""Many callers, one device: rows that wait at the same time share batches.
+
+Whenever the device is free, a thread makes one batch of what waits for a model, whoever asked, so that sixteen callers
+with a query each cost about as much as one call with sixteen. It is continuous batching (Yu et al., "Orca", OSDI 2022)
+of rows in place of decoding steps.
+
+Every batch is led by one request, in turn: its longest row says how long the batch is, and rows of like length fill it
+up, its own or others'. So nobody waits for ever behind somebody else's million rows, and little is padded.
+"""
+
+from __future__ import annotations
+
+import atexit
+import heapq
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from headgate.errors import ClosedError, OverloadedError, ScorerError
+from headgate.runtime.batching import Array, Forward, Row, budget
+from headgate.runtime.request import Answer, Request
+
+log = logging.getLogger(__name__)
+
+Batch = list[tuple[Request, list[int]]]
+
+
+class Worker:
+    """A thread that runs the models of those scorers that share it; see :meth:`headgate.families.base.Family.shared`.
+
+    The thread starts with the first request, also in the child of a fork, and ends with :meth:`close`, or, once all is
+    answered, when nobody holds the worker any more. Models that live on one device should share one worker.
+
+    Args:
+        wait: Seconds that a request waits for company while the device is idle; less where a batch is full before.
+        max_waiting: Tokens that may wait. A request that would exceed them is refused, unless it is the only one.
+    """
+
+    def __init__(self, *, wait: float = 0.005, max_waiting: int = 4_000_000) -> None:
+        if max_waiting < 1 or not wait >= 0:
+            raise ValueError(f"wait is {wait} and max_waiting {max_waiting}; expected at least 0 seconds and 1 token.")
+        self._settings = wait, max_waiting
+        self._start()
+
+    def submit(self, forward: Forward, rows: Sequence[Row], *, max_tokens: int) -> Answer:
+        """Ask for rows, without waiting for them.
+
+        Args:
+            forward: What will run them, in the worker's thread; requests for the same one share batches.
+            rows: Any number of rows.
+            max_tokens: Padded tokens of a batch, as :func:`headgate.runtime.batching.plan` counts them.
+
+        Returns:
+            A future of one float32 array a row, in order, or of the error of ``forward``. Cancelled, it takes those
+            rows out that have not begun. ``asyncio.wrap_future`` makes it awaitable.
+
+        Raises:
+            OverloadedError: Too much is waiting.
+            ClosedError: After :meth:`close`.
+        """
+        if os.getpid() != self._process:
+            self._start()  # thread and queue stayed with the parent
+        return self._queue.put(Request(forward, list(rows), max_tokens))
+
+    def close(self) -> None:
+        """Fail what has not begun with ClosedError, and wait for the batch that runs."""
+        self._queue.close()
+        self._queue.join()
+
+    def _start(self) -> None:
+        self._process, self._queue = os.getpid(), _Queue(*self._settings)
+        weakref.finalize(self, self._queue.end).atexit = False
+
+
+class SharedForward:
+    """A Forward whose rows a worker runs, together with those of other callers.
+
+    Args:
+        forward: What is asked.
+        worker: Whose thread asks it; None takes one of its own, which is closed with it.
+    """
+
+    def __init__(self, forward: Forward, worker: Worker | None = None) -> None:
+        self._forward, self._worker, self._own = forward, worker or Worker(), worker is None
+
+    @property
+    def max_tokens(self) -> int:
+        """Of a batch of the forward inside."""
+        return budget(self._forward)
+
+    def __call__(self, rows: Sequence[Row]) -> list[Array]:
+        """One float32 array a row, in order; raises as :meth:`Worker.submit` and the forward do."""
+        answer = self._worker.submit(self._forward, rows, max_tokens=self.max_tokens)
+        try:
+            return answer.result()
+        except BaseException:
+            answer.cancel()  # interrupted: nobody wants the rest
+            raise
+
+    def close(self) -> None:
+        """Release the model."""
+        if self._own:
+            self._worker.close()
+        getattr(self._forward, "close", lambda: None)()
+
+
+class _Queue:
+    """What waits, and the thread that works it off; it holds no Worker, so that a forgotten one ends its thread."""
+
+    def __init__(self, wait: float, max_waiting: int) -> None:
+        self._wait, self._max_waiting = wait, max_waiting
+        self._requests: OrderedDict[int, Request] = OrderedDict()  # in the order of their turns
+        self._tokens = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._process = os.getpid()
+        self._thread = threading.Thread(target=self._work, name="headgate-worker", daemon=True)
+
+    def put(self, request: Request) -> Answer:
+        if not request.rows:
+            request.fill([], [])
+            return request.answer
+        with self._changed:
+            if self._closed:
+                raise ClosedError("this worker was closed; share another, or load the scorer again.")
+            if self._requests and self._tokens + request.tokens > self._max_waiting:
+                raise OverloadedError(
+                    f"{self._tokens} tokens are waiting for the device, and {request.tokens} more came; expected at "
+                    f"most {self._max_waiting} together. Ask again later, or send less at a time."
+                )
+            self._requests[id(request)] = request
+            self._tokens += request.tokens
+            if self._thread.ident is None:
+                _LIVE.add(self)
+                self._thread.start()
+            self._changed.notify()
+        request.answer.add_done_callback(lambda answer: self._drop(request) if answer.cancelled() else None)
+        return request.answer
+
+    def end(self) -> None:
+        """Take nothing more; what waits is still run."""
+        if os.getpid() == self._process:  # else a copy that came through a fork; its lock may be held for ever
+            with self._changed:
+                self._closed = True
+                self._changed.notify()
+
+    def close(self) -> None:
+        """Take nothing more, and fail what waits."""
+        self.end()
+        if os.getpid() == self._process:
+            self._fail()
+
+    def _fail(self) -> None:
+        with self._changed:
+            left = list(self._requests.values())
+            self._requests.clear()
+        for request in left:
+            request.fail(ClosedError("the worker was closed while this call was waiting."))
+
+    def join(self) -> None:
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _drop(self, request: Request) -> None:
+        """Take the rows out that have not begun."""
+        with self._changed:
+            if self._requests.pop(id(request), None) is not None:
+                self._tokens -= request.tokens
+
+    def _work(self) -> None:
+        try:
+            while (batch := self._next()) is not None:
+                _run(batch, self._drop)
+        except BaseException:
+            log.exception("the worker's thread broke down; what waits for it fails")
+            self.close()
+            raise
+
+    def _next(self) -> Batch | None:
+        """Wait for requests, and take a batch; None at the end."""
+        with self._changed:
+            while self._requests or not self._closed:
+                rest = self._rest()
+                if rest is not None and rest <= 0:
+                    return self._take()
+                self._changed.wait(rest)
+        return None
+
+    def _rest(self) -> float | None:
+        """Seconds until a batch is due: none if one is full, None if nothing waits."""
+        if not self._requests:
+            return None
+        leader = next(iter(self._requests.values()))
+        if self._closed or self._tokens >= leader.max_tokens:
+            return 0.0
+        return min(r.arrived for r in self._requests.values()) + self._wait - time.monotonic()
+
+    def _take(self) -> Batch:
+        """Rows for the model of the request whose turn it is: as long as its longest one or shorter, longest first."""
+        leader = next(iter(self._requests.values()))
+        longest = max(1, leader.length(leader.waiting[-1]))
+        room = max(1, leader.max_tokens // longest)
+        # In the order of turns, so that among rows of one length the leader's come first; a request's own from the end.
+        there = [r for r in self._requests.values() if r.forward is leader.forward]
+        found = [
+            (-r.length(r.waiting[at]), turn, -at) for turn, r in enumerate(there) for at in r.eligible(longest, room)
+        ]
+        chosen: dict[int, list[int]] = {}
+        for _, turn, at in heapq.nsmallest(room, found):
+            chosen.setdefault(turn, []).append(-at)
+        batch: Batch = []
+        for turn, places in chosen.items():
+            request = there[turn]
+            self._tokens -= request.tokens
+            batch.append((request, request.take(places)))
+            self._tokens += request.tokens
+            if not request.waiting:
+                del self._requests[id(request)]
+        if id(leader) in self._requests:
+            self._requests.move_to_end(id(leader))
+        return batch
+
+
+def _run(batch: Batch, drop: Callable[[Request], None]) -> None:
+    """Run a batch; if it fails, each request by itself, so that an error reaches only the caller whose it is."""
+    rows = [request.rows[i] for request, indices in batch for i in indices]
+    try:
+        found = batch[0][0].forward(rows)
+        if len(found) != len(rows):
+            raise ScorerError(f"the model gave {len(found)} answers to {len(rows)} rows; expected one a row.")
+    except BaseException as e:
+        if len(batch) > 1:
+            for one in batch:
+                _run([one], drop)
+            return
+        request = batch[0][0]
+        drop(request)
+        request.fail(e)
+        return
+    for request, indices in batch:
+        request.fill(indices, found[: len(indices)])
+        found = found[len(indices) :]
+
+
+_LIVE: weakref.WeakSet[_Queue] = weakref.WeakSet()
+
+
+@atexit.register
+def _end() -> None:
+    """Let batches that run come to their end before the interpreter takes torch away under them."""
+    for queue in list(_LIVE):
+        queue.close()
+        if queue._process == os.getpid():
+            queue.join()
