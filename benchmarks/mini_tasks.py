@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from headgate import Guard, Reranker, evaluate
-from headgate.train.mini.export import export, load_checkpoint
+from headgate.train.mini.export import LABELS, PAIRS, TEXT, export, load_checkpoint
 from headgate.train.mini.heldout import Parts, candidates
 from headgate.train.mini.labels import spoken
 from headgate.train.mini.model import BASE, Mini, Text, base_folder, base_tokenizer
@@ -84,7 +84,7 @@ def main() -> None:
     for run in [None, *given.runs]:
         with tempfile.TemporaryDirectory() as scratch:
             model, text = load_checkpoint(run, given.base) if run else _untrained(given.base)
-            export(model, model, text, Path(scratch))
+            export(dict.fromkeys((TEXT, PAIRS, LABELS), model), text, Path(scratch))
             parts = Parts(Path(scratch), given.data, dtype="bfloat16")
             table.add_row(str(run or "base"), *(f"{ask(parts):.3f}" for ask in ASKED.values()))
     Console(width=160).print(table)

@@ -9,7 +9,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from headgate.models import storage
-from headgate.train.mini.export import export, load_checkpoint
+from headgate.train.mini.export import LABELS, PAIRS, TEXT, export, load_checkpoint
 from headgate.train.mini.training import prepare, train
 from tests import tiny
 from tests.train.mini_data import FOUR, made_up, sentence, write
@@ -57,10 +57,18 @@ def pairs(data: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="session")
-def folder(run: Path, pairs: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def labels(data: Path, base: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on prompts of labels, begun with the layers of `run`, of which it leaves the lower one as it is."""
+    out = tmp_path_factory.mktemp("labels")
+    train(prepare(data, out, str(base), replace(FOUR, only=("gliclass",), frozen=1), run), resume=False)
+    return out
+
+
+@pytest.fixture(scope="session")
+def folder(run: Path, pairs: Path, labels: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("mini")
-    model, text = load_checkpoint(run, str(base))
+    runs = {name: load_checkpoint(of, str(base)) for name, of in ((TEXT, run), (PAIRS, pairs), (LABELS, labels))}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(storage, "LARGE", 1)  # int8, as the shipped ones
-        export(model, load_checkpoint(pairs, str(base))[0], text, out)
+        export({name: model for name, (model, _) in runs.items()}, runs[TEXT][1], out)
     return out

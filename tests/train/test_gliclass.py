@@ -193,6 +193,18 @@ def test_it_learns(start: Path, tmp_path: Path, loss: Any) -> None:
         assert found.score(["the of ruby"], NAMES).probabilities.round().tolist() == [[1, 0, 0]]
 
 
+def test_isolated_labels_are_learned_and_stay_isolated(start: Path, tmp_path: Path) -> None:
+    new = new_gliclass(start.parent / "encoder", tmp_path / "new", isolate_labels=True)
+    found = train_gliclass(new, texts(96, seed=0), tmp_path / "out", arguments=arguments(tmp_path))
+    assert judged(found)[0] > 0.95
+    assert not found.joint
+    z = found.score(["the of ruby"], NAMES).log_odds
+    np.testing.assert_allclose(found.score(["the of ruby"], NAMES[::-1]).log_odds, z[:, ::-1], atol=1e-5)
+    published_package = pytest.importorskip("gliclass")
+    with pytest.raises(NotImplementedError):  # a quiet wrong score would be worse
+        published_package.GLiClassModel.from_pretrained(tmp_path / "out")
+
+
 def test_descriptions_stand_in_for_texts(start: Path, tmp_path: Path) -> None:
     told = {name: [f"the {word} of a" for word in words] for name, words in COLOURS.items()}
     more = arguments(tmp_path, num_train_epochs=40)

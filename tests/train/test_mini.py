@@ -22,7 +22,8 @@ from headgate.train.mini import examples, finish
 from headgate.train.mini.calibrating import ROUTED, change, rankers, route_calibration, route_weights
 from headgate.train.mini.card import card
 from headgate.train.mini.data import Held
-from headgate.train.mini.export import WEIGHTS, export, load_checkpoint, tensors
+from headgate.train.mini.export import LABELS, PAIRS, TEXT, WEIGHTS, between, export, load_checkpoint, tensors
+from headgate.train.mini.export import main as command
 from headgate.train.mini.finish import LOOKALIKES, SHORT, _stretch, head_rows, refit
 from headgate.train.mini.harmless import HARMLESS, HARMLESS_HELD
 from headgate.train.mini.heldout import Parts
@@ -32,6 +33,11 @@ from headgate.train.mini.model import ALARMS, HEADS, Mini, Text, base_tokenizer,
 from headgate.train.mini.tasks import UNKNOWN, Joint, Nli
 from headgate.train.mini.training import prepare, train
 from tests.train.mini_data import FOUR, sentence, write
+
+
+def everywhere(model: Mini) -> dict[str, Mini]:
+    """One run in place of the three."""
+    return dict.fromkeys((TEXT, PAIRS, LABELS), model)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -124,6 +130,7 @@ def test_the_export_has_what_the_loader_reads(folder: Path, base: Path) -> None:
     for name in ("text_projector.linear_1", "classes_projector.linear_2"):
         assert f"gliclass.{name}.weight" in found
     assert "backbone.embeddings.word_embeddings.weight" in found
+    assert {name.split(".")[3] for name in found if name.startswith("labels.")} == {"1"}  # the upper half
     assert not [name for name in found if "pooler" in name or "encoder_model" in name]
 
     scorer = json.loads((folder / "scorer.json").read_text())
@@ -139,29 +146,46 @@ def test_the_export_has_what_the_loader_reads(folder: Path, base: Path) -> None:
 
 
 def test_each_part_reads_with_the_layers_that_learned_it(
-    run: Path, pairs: Path, base: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, pairs: Path, labels: Path, base: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "LARGE", 1)
-    texts, labels = ["the pump lost its password", "reset the valve"], ["refund", "soil"]
-    for part, of in (("nli", pairs), ("gliclass", run), ("route", run), ("heads", run)):
+    texts, names = ["the pump lost its password", "reset the valve"], ["refund", "soil"]
+    for part, of in (("nli", pairs), ("gliclass", labels), ("route", run), ("heads", run)):
         model, text = load_checkpoint(of, str(base))
         alone = folder.parent / f"alone-{part}"
-        export(model, model, text, alone)
+        export(everywhere(model), text, alone)
         scorers = [load(f / part) for f in (folder, alone)]
-        asked = scorers[0].labels or labels
+        asked = scorers[0].labels or names
         found, expected = (scorer.score(texts, asked).log_odds for scorer in scorers)
         np.testing.assert_allclose(found, expected, atol=1e-5)
         other, _ = load_checkpoint(pairs if of is run else run, str(base))
-        export(other, other, text, alone)
+        export(everywhere(other), text, alone)
         assert np.abs(load(alone / part).score(texts, asked).log_odds - expected).max() > 1e-3
     for part in ("embed", "rank"):
-        found, of_other_runs = (load(f / part).score(texts, labels).log_odds for f in (folder, alone))
+        found, of_other_runs = (load(f / part).score(texts, names).log_odds for f in (folder, alone))
         np.testing.assert_array_equal(found, of_other_runs)
     _, text = load_checkpoint(run, str(base))
     row = text.batch(text.single([texts[0]], 32))
     states = BertModel.from_pretrained(base)(row.ids, row.mask).last_hidden_state.mean(1)
     ours = load(folder / "embed").embed(texts[:1], role="query")  # type: ignore[attr-defined]
     np.testing.assert_allclose(ours, torch.nn.functional.normalize(states).detach(), atol=0.02)  # int8 on disk
+
+
+def test_the_export_on_the_command_line(run: Path, pairs: Path, labels: Path, base: Path, tmp_path: Path) -> None:
+    given = {"--text": run, "--pairs": pairs, "--labels": labels, "--base": base, "--out": tmp_path, "--share": 1}
+    command([str(word) for option in given.items() for word in option])
+    for part in ("nli", "gliclass", "heads", "embed"):
+        load(tmp_path / part)
+
+
+def test_half_of_the_way_between_two_runs(run: Path, labels: Path, base: Path) -> None:
+    (start, _), (end, _) = (load_checkpoint(f, str(base)) for f in (run, labels))
+    for share in (0.0, 0.5, 1.0):
+        for name, value in between(start, end, share).weights().items():
+            a, b = start.weights()[name], end.weights()[name]
+            torch.testing.assert_close(value, (1 - share) * a + share * b, msg=name)
+    moved = [n for n, v in end.weights().items() if not torch.equal(v, start.weights()[n])]
+    assert any(n.startswith("multi.backbone.encoder.layer.1") for n in moved)
 
 
 def test_layers_that_are_not_in_the_file_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -186,7 +210,7 @@ def test_parts_with_layers_of_their_own_have_fingerprints_of_their_own(folder: P
 def test_runs_that_moved_no_layer_read_with_the_bases(run: Path, base: Path, tmp_path: Path) -> None:
     _, text = load_checkpoint(run, str(base))
     still = Mini(base, text).eval()
-    export(still, still, text, tmp_path)
+    export(everywhere(still), text, tmp_path)
     assert "layers" not in json.dumps(json.loads((tmp_path / "scorer.json").read_text())["parts"])
     for part in ("nli", "route", "heads"):
         load(tmp_path / part)
@@ -205,7 +229,7 @@ def test_frozen_layers_stay_the_bases_and_are_kept_once(data: Path, base: Path, 
     assert own
     assert {name.split(".")[2] for name in own} == {"1"}
     model, _ = load_checkpoint(tmp_path, str(base))
-    kept = {name.split(".")[3] for name in tensors(model, model) if name.startswith("text.")}
+    kept = {name.split(".")[3] for name in tensors(everywhere(model)) if name.startswith("text.")}
     assert kept == {"1"}
 
 
@@ -215,7 +239,7 @@ def test_runs_on_different_words_do_not_mix(run: Path, base: Path, tmp_path: Pat
     for one, message in ((other, "one --base"), (model, "that they began with")):
         one.multi.backbone.get_input_embeddings().weight.data[3] += 1  # beside the two markers
         with pytest.raises(ValueError, match=message):
-            export(model, other, text, tmp_path)
+            export({TEXT: model, PAIRS: other, LABELS: model}, text, tmp_path)
 
 
 def test_finishing_touches_the_heads_alone(data: Path, folder: Path, tmp_path: Path) -> None:

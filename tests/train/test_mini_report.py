@@ -238,4 +238,4 @@ def test_the_commands_of_the_card_are_understood(words: list[str], monkeypatch: 
 
 def test_the_card_has_the_commands_that_make_the_folder() -> None:
     made = "headgate.train.mini"
-    assert [words[0] for words in commands()] == [made, made, made, f"{made}.export", f"{made}.finish"]
+    assert [words[0] for words in commands()] == [made, made, made, made, f"{made}.export", f"{made}.finish"]

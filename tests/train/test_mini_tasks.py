@@ -16,10 +16,11 @@ from headgate.train.mini.labels import FEELING, FEELING_POOLS, SAID, TEMPLATES, 
 from headgate.train.mini.matching import Names, Retrieval, departure, drift, encoded, scores
 from headgate.train.mini.mixes import CLASS_MIX, GROUPS, HEAD_MIX, POOL_MIX, TRUE_OF_MUCH, pick
 from headgate.train.mini.model import HEADS, Mini, Text, base_tokenizer
-from headgate.train.mini.tasks import Heads, Joint, Nli
+from headgate.train.mini.tasks import CHOICE, Heads, Joint, Nli, _told_apart
 from headgate.train.mini.training import Drawn, Lesson, Settings, Steps
 from tests.train.mini_data import sentence
 
+F = torch.nn.functional
 DRAWS = 4000
 
 
@@ -100,7 +101,23 @@ def test_a_task_that_is_not_due_is_left_out(monkeypatch: pytest.MonkeyPatch) -> 
     assert due == ["abc", "a", "ab", "ac", "ab", "a", "abc"]
 
 
+def test_a_task_alone_is_always_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "EVERY", {"b": 2})
+    steps = Steps({"b": SimpleNamespace(draw=lambda _: "batch")}, Settings(steps=3))
+    assert all(steps.draw([number])["drawn"].by_task for number in range(3))
+
+
 # ------------------------------------------------------------------------- texts read with labels
+
+
+def test_labels_of_a_prompt_are_judged_each_and_against_one_another() -> None:
+    z, true = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.0, 0.0, 1.0])
+    each = F.binary_cross_entropy_with_logits(z, true)
+    torch.testing.assert_close(_told_apart(z, true), each + CHOICE * F.cross_entropy(z[None], torch.tensor([2])))
+    two = torch.tensor([1.0, 0.0, 1.0])  # either of them may be the likeliest
+    expected = F.binary_cross_entropy_with_logits(z, two) - CHOICE * z.softmax(0)[[0, 2]].sum().log()
+    torch.testing.assert_close(_told_apart(z, two), expected)
+    torch.testing.assert_close(_told_apart(z, 0 * z), F.binary_cross_entropy_with_logits(z, 0 * z))
 
 
 def test_the_hypotheses_of_a_premise_are_labels_of_which_the_entailed_one_is_true(found: Examples, text: Text) -> None:

@@ -5,6 +5,9 @@
 The labels of a prompt see one another, so the scorer is *joint*. Its raw logits are the log-odds;
 there is never a softmax over the user's labels.
 
+With ``isolate_labels``, ours alone, no label sees another, and the scorer is not joint: a label's log-odds are the same
+in any order and company. Labels and text then have room of their own in a row, each as long as the model reads.
+
 Labels are never cut. Where they don't fit beside a quarter of the model's length, they are dealt out,
 in the caller's order, over the fewest prompts that hold them, as evenly as can be in tokens. How
 depends on the labels alone, so every text of a call is judged by the same prompts.
@@ -51,6 +54,7 @@ class GLiClassScorer(Family):
 
     def __init__(self, parts: Core, config: GLiClassConfig, labels: Tokenizer | None = None) -> None:
         super().__init__(parts)
+        self.joint = not config.isolate_labels
         self._config = config
         self._labels = labels or parts.tokenizer
 
@@ -86,7 +90,8 @@ class GLiClassScorer(Family):
             self._entailment_only(ask.labels)
             for group in self._prompts(ask, labels):
                 prompt = self._prompt([labels[self._render(ask.labels[j])].ids for j in group])
-                room = self._core.max_length - self._core.tokenizer.single.size - len(prompt)
+                beside = 1 if self._config.isolate_labels else len(prompt)
+                room = self._core.max_length - self._core.tokenizer.single.size - beside
                 for i, text in enumerate(ask.texts):
                     for ids, span, _ in cut(texts[text], room):
                         rows.append(self._row(prompt, ids))
@@ -101,10 +106,11 @@ class GLiClassScorer(Family):
         costs = [1 + len(labels[self._render(label)].ids) for label in ask.labels]
         for label, cost in zip(ask.labels, costs, strict=True):
             self._room(frame + cost, as_label(label).text)
-        least = -(-self._core.max_length // LEAST_ROOM)
+        # What a prompt leaves to the text at least; nothing where the text has room of its own.
+        least = 0 if self._config.isolate_labels else frame - (-self._core.max_length // LEAST_ROOM)
         alloc, most = self._config.max_labels_alloc, self._config.max_num_classes
         limit = None if alloc == "dynamic" else alloc if isinstance(alloc, int) else most
-        return deal(costs, self._core.max_length - least - frame, limit)
+        return deal(costs, self._core.max_length - least, limit)
 
     def _prompt(self, labels: Sequence[Ids]) -> Ids:
         """A class marker and a label, for each, and the text marker."""

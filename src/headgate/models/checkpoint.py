@@ -81,19 +81,21 @@ class Checkpoint:
     def tensors(self) -> Mapping[str, Tensor]:
         """Every weight of the folder, by name, on the CPU; a part's own layers in place of the backbone's."""
         found = read_tensors(self.folder)
-        own = {k.removeprefix(self._layers): v for k, v in found.items() if self._layers and k.startswith(self._layers)}
-        if self._layers and not own:
-            raise CheckpointError(
-                f"{self.folder} has no weights under {self._layers!r}, where scorer.json says that this part has its "
-                "layers; with others its scores would be wrong. Are both files of the same edition?"
-            )
+        own: dict[str, Tensor] = {}
+        for prefix in self._layers:
+            layers = {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
+            if not layers:
+                raise CheckpointError(
+                    f"{self.folder} has no weights under {prefix!r}, where scorer.json says that this part has its "
+                    "layers; with others its scores would be wrong. Are both files of the same edition?"
+                )
+            own |= layers
         return Unpacked(found | {f"backbone.{k}": v for k, v in own.items()})
 
     @property
-    def _layers(self) -> str:
-        """Where the weights are that this part alone has in place of the backbone's; "" if it has none."""
-        named = self.settings.get("layers")
-        return f"{named}." if named else ""
+    def _layers(self) -> tuple[str, ...]:
+        """Where the weights are that this part has in place of the backbone's; of several the later win."""
+        return tuple(f"{name}." for name in self.settings.get("layers") or ())
 
     def has(self, prefix: str) -> bool:
         """True if the name of a weight begins with ``prefix``."""
@@ -159,7 +161,7 @@ class Checkpoint:
 
     def digest(self, *more: object) -> str:
         """12 hex digits that change with the configuration, the weights, the part's own layers, or ``more``."""
-        sha = hashlib.sha256(repr((*more, self._layers) if self._layers else more).encode())
+        sha = hashlib.sha256(repr((*more, *self._layers)).encode())
         for path in [self.home / "config.json", self.home / "tokenizer.json", *weight_files(self.folder)]:
             sha.update(path.name.encode())
             for piece in _samples(path):

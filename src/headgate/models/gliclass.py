@@ -19,15 +19,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize, scaled_dot_product_attention
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.functional import normalize
 
 from headgate.errors import CheckpointError
+from headgate.models.gliclass_scorers import SCORERS
+from headgate.models.isolated import can_isolate, isolated_states
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "swish": nn.SiLU, "tanh": nn.Tanh}
 POOLINGS = ("first", "last", "avg", "sum", "max", "rms", "abs_max", "abs_avg", "pass")
 OFF = ("squeeze_layers", "use_lstm", "use_calibrator")
 SUPPORTED = {"architecture_type": "uni-encoder", "encoder_layer_id": -1, **dict.fromkeys(OFF, False)}
+ISOLATED = "uni-encoder-isolated"
+"""The architecture_type that stands for ``isolate_labels``; the published package, which would score it otherwise,
+fails."""
 DECODERS = ("gemma", "llama", "mistral", "qwen2")  # published without their causal mask, through llm2vec
 
 
@@ -47,6 +51,11 @@ class GLiClassConfig:
         use_segment_embeddings: Mark labels and text in the encoder's input, as instruct models do.
         normalize_features: Compare unit vectors and multiply the logits by ``logit_scale``.
         max_labels_alloc: Most labels of a row: "dynamic" any, a number, or else ``max_num_classes``.
+        isolate_labels: No label sees another, see :mod:`headgate.models.isolated`. Ours, as are the two below;
+            config.json says it by its architecture_type.
+        crossing_layer: With it, the first layer in which labels read the text.
+        crossing_bias: With it, what is added to a label's attention to the text, so that training can begin with
+            labels read almost alone.
     """
 
     class_token_index: int = -1
@@ -66,6 +75,9 @@ class GLiClassConfig:
     normalize_features: bool = False
     max_num_classes: int = 25
     max_labels_alloc: str | int = "dynamic"
+    isolate_labels: bool = False
+    crossing_layer: int = 0
+    crossing_bias: float = 0.0
 
     def __post_init__(self) -> None:
         known: dict[str, Iterable[str]] = {"projector_hidden_act": ACTIVATIONS, "scorer_type": SCORERS}
@@ -82,6 +94,21 @@ class GLiClassConfig:
             if f.type in (bool, int) and (type(value) is not f.type or value < 0):
                 raise CheckpointError(f"{f.name} is {value!r}; expected {f.type.__name__}, at least 0.")
 
+        if self.isolate_labels:
+            apart = {"prompt_first": True, "extract_text_features": True, "use_segment_embeddings": False}
+            wrong = [f"{name} {not value}" for name, value in apart.items() if getattr(self, name) is not value]
+            wrong += ["scorer_type 'hopfield'"] if self.scorer_type == "hopfield" else []
+            if wrong:
+                raise CheckpointError(
+                    f"isolate_labels stands with {' and '.join(wrong)}; expected {apart} and a scorer that judges each "
+                    "label by itself, or labels would meet after all."
+                )
+
+    @property
+    def architecture(self) -> str:
+        """What config.json calls ``architecture_type``."""
+        return ISOLATED if self.isolate_labels else "uni-encoder"
+
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "GLiClassConfig":
         """Read a published ``config.json``; keys that we don't know are ignored.
@@ -89,6 +116,8 @@ class GLiClassConfig:
         Raises:
             CheckpointError: Another architecture than the uni-encoder, or a feature we don't run.
         """
+        isolated = raw.get("architecture_type") == ISOLATED
+        raw = {**raw, "isolate_labels": isolated} | ({"architecture_type": "uni-encoder"} if isolated else {})
         for name, expected in SUPPORTED.items():
             if (value := raw.get(name, expected)) != expected:
                 raise CheckpointError(f"{name} is {value!r}; expected {expected!r}: take another checkpoint.")
@@ -111,6 +140,8 @@ class GLiClass(nn.Module):
 
     def __init__(self, encoder: nn.Module, config: GLiClassConfig) -> None:
         super().__init__()
+        if config.isolate_labels:
+            can_isolate(encoder)
         width = int(encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.config = config
         self.encoder_model = encoder
@@ -151,6 +182,10 @@ class GLiClass(nn.Module):
             return list(logits.split(counts.tolist()))
 
     def _encode(self, ids: Tensor, mask: Tensor, types: Tensor | None, behind: Tensor) -> Tensor:
+        if self.config.isolate_labels:
+            owner = (mask & (ids == self.config.class_token_index)).cumsum(1).masked_fill(behind, 0)
+            layer, bias = self.config.crossing_layer, self.config.crossing_bias
+            return isolated_states(self.encoder_model, ids, mask, owner, crossing=layer, bias=bias)
         inputs = {"attention_mask": mask.long()} | ({} if types is None else {"token_type_ids": types})
         if self.config.use_segment_embeddings:
             words = self.encoder_model.get_input_embeddings()(ids)  # type: ignore[operator]
@@ -165,6 +200,7 @@ class GLiClass(nn.Module):
 
         Where only a part of the row is text, the published code puts zeros for the rest and pools
         them too: means divide by the length of the row, a maximum is at least 0, the last state is 0.
+        With ``isolate_labels`` means divide by the length of the text, or labels would count after all.
         """
         kind = self.config.pooling_strategy
         if kind == "pass":
@@ -180,7 +216,8 @@ class GLiClass(nn.Module):
         if kind == "abs_max":
             return x.abs().amax(1)
         total = (x.abs() if kind == "abs_avg" else x.square() if kind == "rms" else x).sum(1)
-        mean = total if kind == "sum" else total / length.unsqueeze(-1)
+        size = text.sum(1) if self.config.isolate_labels else length
+        mean = total if kind == "sum" else total / size.unsqueeze(-1)
         return mean.sqrt() if kind == "rms" else mean
 
     def _labels(self, states: Tensor, mask: Tensor, marks: Tensor, behind: Tensor) -> Tensor:
@@ -201,99 +238,9 @@ class GLiClass(nn.Module):
         return sums / torch.bincount(label, minlength=n).clamp(min=1).unsqueeze(-1)
 
 
-# A scorer gives the N logits of texts t (B, D), or (B, S, D) for cross-attn, and the labels c (N, D) of
-# all rows one after another; owner (N,) is the row of each label, text (B, S) tells which states are text.
-
-
-class _Dot(nn.Module):
-    """``t . c``, the scorer "simple"."""
-
-    def __init__(self, width: int, config: GLiClassConfig) -> None:
-        super().__init__()
-
-    def forward(self, t: Tensor, c: Tensor, owner: Tensor, text: Tensor) -> Tensor:
-        return (t[owner] * c).sum(-1)
-
-
-class _Weighted(nn.Module):
-    """A network of text, label, and the product of two more projections of them."""
-
-    def __init__(self, width: int, config: GLiClassConfig) -> None:
-        super().__init__()
-        self.proj_text, self.proj_label = (nn.Linear(width, 2 * width) for _ in range(2))
-        dropout, last = nn.Dropout(config.dropout), nn.Linear(4 * width, 1)
-        self.out_mlp = nn.Sequential(nn.Linear(3 * width, 4 * width), dropout, nn.ReLU(), last)
-
-    def forward(self, t: Tensor, c: Tensor, owner: Tensor, text: Tensor) -> Tensor:
-        (t1, t2), (c1, c2) = self.proj_text(t)[owner].chunk(2, -1), self.proj_label(c).chunk(2, -1)
-        return _logits(self.out_mlp, t1, c1, t2 * c2)
-
-
-class _Mlp(nn.Module):
-    """A network of text and label side by side."""
-
-    def __init__(self, width: int, config: GLiClassConfig) -> None:
-        super().__init__()
-        self.mlp = _mlp(2 * width, 256, nn.ReLU)  # scorer_mlp_hidden_size is for cross-attn alone
-
-    def forward(self, t: Tensor, c: Tensor, owner: Tensor, text: Tensor) -> Tensor:
-        return _logits(self.mlp, t[owner], c)
-
-
-class _Hopfield(nn.Module):
-    """Labels compete: a softmax over the labels of a row shares its text out among them."""
-
-    def __init__(self, width: int, config: GLiClassConfig) -> None:
-        super().__init__()
-        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(width, width, bias=False) for _ in range(3))
-        self.mlp = _mlp(width, 256, nn.ReLU)
-
-    def forward(self, t: Tensor, c: Tensor, owner: Tensor, text: Tensor) -> Tensor:
-        affinity = 4 * (self.q_proj(c) * self.k_proj(t)[owner]).sum(-1)
-        rows = affinity.split(torch.bincount(owner).tolist())
-        share = torch.cat([row.softmax(0) for row in rows]).unsqueeze(-1)
-        return _logits(self.mlp, c + share * self.v_proj(t)[owner])
-
-
-class _Cross(nn.Module):
-    """Each label attends to the text of its own row; keys are normalised, values are not."""
-
-    def __init__(self, width: int, config: GLiClassConfig) -> None:
-        super().__init__()
-        self.heads = config.scorer_num_heads
-        if width % self.heads:
-            raise CheckpointError(f"scorer_num_heads is {self.heads}; expected a divisor of {width}.")
-        self.q_norm, self.kv_norm, self.norm = (nn.LayerNorm(width) for _ in range(3))
-        self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
-        self.score_mlp = _mlp(2 * width, config.scorer_mlp_hidden_size, nn.GELU)
-
-    def forward(self, t: Tensor, c: Tensor, owner: Tensor, text: Tensor) -> Tensor:
-        counts = torch.bincount(owner, minlength=len(t)).tolist()
-        # (N, D) -> (B, most labels, D): queries that only fill up a row are thrown away below.
-        padded = pad_sequence(self.q(self.q_norm(c)).split(counts), batch_first=True)
-        states = (padded, self.k(self.kv_norm(t)), self.v(t))
-        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in states)  # (B, heads, n, D / heads)
-        found = scaled_dot_product_attention(q, k, v, attn_mask=text[:, None, None]).transpose(1, 2).flatten(2)
-        context = torch.cat([row[:n] for row, n in zip(found, counts, strict=True)])
-        return _logits(self.score_mlp, self.norm(self.out(context)), c)
-
-
-SCORERS = {"simple": _Dot, "weighted-dot": _Weighted, "mlp": _Mlp, "hopfield": _Hopfield, "cross-attn": _Cross}
-
-
 def _projector(width: int, config: GLiClassConfig) -> nn.Sequential:
     """From the encoder's width D through ``hidden_size`` back to D."""
     hidden = config.hidden_size or width
     first, last = nn.Linear(width, hidden), nn.Linear(hidden, width)
     act, dropout = ACTIVATIONS[config.projector_hidden_act](), nn.Dropout(config.dropout)
     return nn.Sequential(OrderedDict(linear_1=first, act=act, dropout=dropout, linear_2=last))
-
-
-def _mlp(width: int, hidden: int, act: type[nn.Module]) -> nn.Sequential:
-    last = nn.Linear(hidden // 2, 1)
-    return nn.Sequential(nn.Linear(width, hidden), act(), nn.Linear(hidden, hidden // 2), act(), last)
-
-
-def _logits(mlp: nn.Sequential, *parts: Tensor) -> Tensor:
-    logits: Tensor = mlp(torch.cat(parts, dim=-1)).squeeze(-1)
-    return logits

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer as RustTokenizer
 from headgate.errors import CheckpointError
 from headgate.families.gliclass import GLiClassScorer
 from headgate.models.checkpoint import Checkpoint, Json, read_json
-from headgate.models.gliclass import GLiClass, GLiClassConfig
+from headgate.models.gliclass import ISOLATED, GLiClass, GLiClassConfig
 from headgate.train.common import copy_tokenizer, different, start, trainable
 
 MARKERS = {"class_token_index": "<<LABEL>>", "text_token_index": "<<SEP>>", "example_token_index": "<<EXAMPLE>>"}
@@ -29,6 +29,7 @@ def new_gliclass(  # noqa: PLR0913  one call, everything by name
     scorer: ScorerType = "simple",
     pooling: Literal["average", "first"] = "average",
     prompt_first: bool = True,
+    isolate_labels: bool = False,
     revision: str | None = None,
     seed: int = 0,
 ) -> Path:
@@ -45,6 +46,8 @@ def new_gliclass(  # noqa: PLR0913  one call, everything by name
             marker of the label, as most published models. Means learn much sooner, but the ``gliclass`` package takes
             padding into them: there, give such a model one text at a time.
         prompt_first: Labels before the text.
+        isolate_labels: No label sees another, so that a score depends on neither the order nor the company of the
+            labels; see :mod:`headgate.models.isolated`. For BERT and ``pooling="average"``; headgate alone reads it.
         revision: Commit, tag or branch of a Hub id.
         seed: Of the new weights.
 
@@ -68,6 +71,7 @@ def new_gliclass(  # noqa: PLR0913  one call, everything by name
     }
     text = "pass" if scorer == "cross-attn" else "avg" if pooling == "average" else "first"
     raw |= {"pooling_strategy": text, "extract_text_features": pooling == "average"}
+    raw |= {"architecture_type": ISOLATED} if isolate_labels else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body = trainable(checkpoint.encoder(inner, prefix))
@@ -120,7 +124,7 @@ def write(model: GLiClass, out: str | Path, raw: Json) -> None:
         **asdict(model.config),
         "model_type": "GLiClass",
         "architectures": ["GLiClassModel"],
-        "architecture_type": "uni-encoder",
+        "architecture_type": model.config.architecture,
         "encoder_config": {**encoder, "vocab_size": rows, "dtype": "float32"},
         "encoder_model_name": raw.get("encoder_model_name") or encoder["model_type"],  # the package crashes on null
         "hidden_size": width,

@@ -1,16 +1,18 @@
-"""Write the ``mini`` folder from two runs: ``python -m headgate.train.mini.export --text DIR --pairs DIR --out DIR``.
+"""Write the ``mini`` folder from three runs: ``python -m headgate.train.mini.export``.
 
-What embeds and ranks is the base as it was. One run taught the heads, the router and the joint scorer, the other
-premises read together with hypotheses; each has layers of its own, and all stand on the same word embeddings, which
-nobody trained. The matrices are kept in int8.
+What embeds and ranks is the base as it was. One run taught the heads and the router, another premises read together
+with hypotheses, the third the joint scorer, whose upper layers stand on the router's. Each has layers of its own, and
+all stand on the same word embeddings, which nobody trained. The matrices are kept in int8.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,8 @@ TEMPLATE = "This text is about {}."
 GUARD_LENGTH = 128
 """Tokens of a window of the heads."""
 WORDS = "backbone.embeddings.word_embeddings.weight"
-TEXT, PAIRS = "text", "pairs"
-"""Under which names the file holds the layers of the two runs."""
+TEXT, PAIRS, LABELS = "text", "pairs", "labels"
+"""Under which names the file holds the layers of the runs."""
 RANK = {"maxsim": 16.0, "cosine": 8.0}
 """Both terms then have about the same spread over a query's candidates; dev queries tell no better weights."""
 MARKERS = 2
@@ -55,29 +57,41 @@ def load_checkpoint(run: Path, base: str = BASE) -> tuple[Mini, Text]:
     return model.eval(), text
 
 
-def export(texts: Mini, pairs: Mini, text: Text, out: Path) -> None:
+def export(runs: Mapping[str, Mini], text: Text, out: Path) -> None:
     """Write weights, configuration, tokenizer and scorer.json.
 
     Args:
-        texts: Taught heads, names of labels, prompts of labels, and queries.
-        pairs: Taught premises and hypotheses; only its layers and the NLI head are kept.
+        runs: "text" was taught heads, names of labels, and queries; "pairs" premises and hypotheses, of which the
+            layers and the NLI head are kept; "labels" prompts of labels, beginning with the layers of "text".
         text: Their tokenizer.
         out: The folder; files in it are replaced.
 
     Raises:
-        ValueError: The two stand on different word embeddings.
+        ValueError: The runs stand on different word embeddings.
     """
     out.mkdir(parents=True, exist_ok=True)
-    weights = tensors(texts, pairs)
+    weights = tensors(runs)
     save_weights(packed(weights), out)
-    _write(out / "config.json", _backbone_config(texts))
+    _write(out / "config.json", _backbone_config(runs[TEXT]))
     text.tokenizer.save(str(out / "tokenizer.json"))
-    settings = scorer(texts)
+    settings = scorer(runs)
     for part in settings["parts"].values():  # a run that moved no layer has none of its own
-        if not any(name.startswith(f"{part.get('layers')}.") for name in weights):
-            part.pop("layers", None)
+        own = [run for run in part.pop("layers", []) if any(name.startswith(f"{run}.") for name in weights)]
+        part |= {"layers": own} if own else {}
     _write(out / "scorer.json", settings)
     log.info("wrote %s (%.1f MB)", out, sum(f.stat().st_size for f in out.iterdir()) / 1e6)
+
+
+def between(start: Mini, end: Mini, share: float) -> Mini:
+    """The weights at `share` of the way from one run to another that began with it.
+
+    What a run learned of its own labels stays for the most part, and what it lost of others comes back (Wortsman et
+    al., "Robust fine-tuning of zero-shot models", arXiv 2109.01903).
+    """
+    mixed = copy.deepcopy(end)
+    first = start.weights()
+    mixed.restore({k: first[k].lerp(v, share) if v.is_floating_point() else v for k, v in end.weights().items()})
+    return mixed
 
 
 def save_weights(weights: dict[str, Tensor], out: Path) -> None:
@@ -88,19 +102,20 @@ def save_weights(weights: dict[str, Tensor], out: Path) -> None:
     os.replace(new, out / "model.safetensors")  # another process may have the old one mapped
 
 
-def tensors(texts: Mini, pairs: Mini) -> dict[str, Tensor]:
-    """The weights of the base and of both runs in fp16, each once, under the names that the loader reads."""
-    runs = {TEXT: _named(texts), PAIRS: _named(pairs)}
-    base = {f"backbone.{name}": value for name, value in texts.teacher.backbone.state_dict().items()}
-    words = runs[TEXT][WORDS]
-    if not torch.equal(words, runs[PAIRS][WORDS]):
-        raise ValueError("the two runs stand on different word embeddings; train both from one --base")
+def tensors(runs: Mapping[str, Mini]) -> dict[str, Tensor]:
+    """The weights of the base and of the runs in fp16, each once, under the names that the loader reads."""
+    named = {run: _named(model) for run, model in runs.items()}
+    base = {f"backbone.{name}": value for name, value in runs[TEXT].teacher.backbone.state_dict().items()}
+    words = named[TEXT][WORDS]
+    if not all(torch.equal(words, weights[WORDS]) for weights in named.values()):
+        raise ValueError("the runs stand on different word embeddings; train all of them from one --base")
     if (words != base[WORDS]).any(1).sum() > MARKERS:
         raise ValueError("the runs stand on other word embeddings than the base; give the --base that they began with")
     base[WORDS] = words
     found = dict(base)
-    for run, weights in runs.items():
-        changed = {k: v for k, v in weights.items() if k in base and not torch.equal(v, base[k])}
+    for run, weights in named.items():
+        below = {k: named[TEXT][k] for k in base} if run == LABELS else base
+        changed = {k: v for k, v in weights.items() if k in below and not torch.equal(v, below[k])}
         found |= {k.replace("backbone", run, 1): v for k, v in changed.items()}
         found |= {k: v for k, v in weights.items() if k not in base and run == _taught_by(k)}
     for name in (f"heads.{head}.{kind}" for head in ALARMS for kind in ("weight", "bias")):
@@ -111,7 +126,7 @@ def tensors(texts: Mini, pairs: Mini) -> dict[str, Tensor]:
 
 def _taught_by(name: str) -> str:
     """Which run gives a head, or the joint scorer."""
-    return PAIRS if name.startswith("heads.nli.") else TEXT
+    return PAIRS if name.startswith("heads.nli.") else LABELS if name.startswith("gliclass.") else TEXT
 
 
 def _named(model: Mini) -> dict[str, Tensor]:
@@ -120,26 +135,27 @@ def _named(model: Mini) -> dict[str, Tensor]:
     return {k: v for k, v in own.items() if k.startswith(("backbone.", "heads.", "gliclass."))}
 
 
-def scorer(model: Mini) -> Json:
+def scorer(runs: Mapping[str, Mini]) -> Json:
     """scorer.json: which part is what, its template, and which part serves which task; `finish` calibrates it."""
-    learned = {"maxsim": model.maxsim.item(), "cosine": model.cosine.item()}
+    learned = {"maxsim": runs[TEXT].maxsim.item(), "cosine": runs[TEXT].cosine.item()}
+    joint = _gliclass_config(runs[LABELS])
     own = {
         name: {"labels": [labels[0]], "type": "multi"} if name in ALARMS else {"labels": list(labels), "type": "single"}
         for name, labels in HEADS.items()
         if name != "nli"
     }
     # The heads are fitted on rows of about this length (finish.SHORT); windows of 256 tokens caught as much.
-    heads = _part("multi_head", layers=TEXT, max_length=GUARD_LENGTH, heads=own)
+    heads = _part("multi_head", layers=[TEXT], max_length=GUARD_LENGTH, heads=own)
     heads["thresholds"] = {f"{head}:{HEADS[head][0]}": 0.5 for head in ALARMS}
     return {
         "format": 1,
         "max_length": MAX_LENGTH,
         "pooling": "mean",
         "parts": {
-            "nli": _part("cross_encoder", layers=PAIRS, head="nli", classes=list(HEADS["nli"]), template=TEMPLATE),
+            "nli": _part("cross_encoder", layers=[PAIRS], head="nli", classes=list(HEADS["nli"]), template=TEMPLATE),
             "rank": _part("late_interaction", **RANK, template="{}"),
-            "route": _part("late_interaction", layers=TEXT, **learned, template="{}"),
-            "gliclass": _part("gliclass", layers=TEXT, config=_gliclass_config(model), template="{}"),
+            "route": _part("late_interaction", layers=[TEXT], **learned, template="{}"),
+            "gliclass": _part("gliclass", layers=[TEXT, LABELS], config=joint, template="{}"),
             "heads": heads,
             "embed": _part("bi_encoder", template="{}"),
         },
@@ -179,11 +195,13 @@ def _gliclass_config(model: Mini) -> Json:
         "projector_hidden_act",
         "normalize_features",
         "use_segment_embeddings",
+        "crossing_layer",
+        "crossing_bias",
     )
     found = {name: getattr(config, name) for name in names}
     return {
         "model_type": "GLiClass",
-        "architecture_type": "uni-encoder",
+        "architecture_type": config.architecture,
         "problem_type": "multi_label_classification",
         **found,
     }
@@ -196,15 +214,18 @@ def _write(path: Path, found: Json) -> None:
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m headgate.train.mini.export", description="Write the mini folder.")
-    parser.add_argument("--text", type=Path, required=True, help="folder of the run on heads, names, gliclass and rank")
+    parser.add_argument("--text", type=Path, required=True, help="folder of the run on heads, names and rank")
     parser.add_argument("--pairs", type=Path, required=True, help="folder of the run on nli")
+    parser.add_argument("--labels", type=Path, required=True, help="folder of the run on gliclass, begun with --text's")
+    parser.add_argument("--share", type=float, default=0.5, help="of the way from --text to --labels that is gone")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--base", default=BASE, help="folder or hub id of the base model")
     given = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    texts, text = load_checkpoint(given.text, given.base)
-    pairs, _ = load_checkpoint(given.pairs, given.base)
-    export(texts, pairs, text, given.out)
+    found = {run: load_checkpoint(getattr(given, run), given.base) for run in (TEXT, PAIRS, LABELS)}
+    runs = {run: model for run, (model, _) in found.items()}
+    runs[LABELS] = between(runs[TEXT], runs[LABELS], given.share)
+    export(runs, found[TEXT][1], given.out)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, normalizers
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from headgate.models.gliclass import GLiClass, GLiClassConfig
+from headgate.models.gliclass import ISOLATED, GLiClass, GLiClassConfig
 from headgate.models.multi_head import MultiHead
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,8 @@ class Mini(nn.Module):
         self.multi = MultiHead(
             backbone, {name: len(classes) for name, classes in HEADS.items()}, hidden=backbone.config.hidden_size
         )
-        self.gliclass = GLiClass(backbone, gliclass_config(text, backbone.config.hidden_size))
+        config = backbone.config
+        self.gliclass = GLiClass(backbone, gliclass_config(text, config.hidden_size, config.num_hidden_layers))
         start_as_similarity(self.gliclass)
         # Both terms start with the same spread over a query's candidates.
         self.maxsim = nn.Parameter(torch.tensor(16.0))
@@ -190,11 +191,11 @@ class Mini(nn.Module):
             raise ValueError(f"the checkpoint does not fit: missing {missing[:3]}, unexpected {unexpected[:3]}")
 
 
-def gliclass_config(text: Text, width: int) -> GLiClassConfig:
-    """The joint scorer's layout, with unused vocabulary entries as markers.
+def gliclass_config(text: Text, width: int, layers: int) -> GLiClassConfig:
+    """The label scorer's layout, with unused vocabulary entries as markers.
 
-    Labels and text are averages of their tokens and compared by a dot product, because that is what the base was
-    pretrained to compare. Read at the markers by an MLP ("first" and "mlp"), nothing was learned in 600 steps.
+    Labels and text are averages of their tokens and compared by a cosine, because that is what the base was pretrained
+    to compare. The lower half of the layers reads them apart, as the parts do that share it.
     """
     return GLiClassConfig.from_dict(
         {
@@ -209,12 +210,16 @@ def gliclass_config(text: Text, width: int) -> GLiClassConfig:
             "extract_text_features": True,
             "projector_hidden_act": "gelu",
             "dropout": 0.0,
+            "normalize_features": True,
+            "architecture_type": ISOLATED,
+            "crossing_layer": layers // 2,
+            "crossing_bias": -4.0,
         }
     )
 
 
-def start_as_similarity(model: GLiClass, *, scale: float = 10.0, offset: float = 8.0) -> None:
-    """Set the projectors so that the first logits are ``scale * cosine-like similarity - offset``.
+def start_as_similarity(model: GLiClass, *, scale: float = 25.0, offset: float = 0.5) -> None:
+    """Set the projectors so that the first logits are about ``scale * (cosine - offset) / (1 + offset)``.
 
     ``gelu(z) - gelu(-z) = z``, so a layer of twice the width can start as the identity and lose nothing of the base.
     The offset rides on one direction that the two projectors use with opposite signs.
@@ -225,12 +230,13 @@ def start_as_similarity(model: GLiClass, *, scale: float = 10.0, offset: float =
         assert isinstance(last, nn.Linear)
         width = last.out_features
         eye = torch.eye(width)
-        gain = (scale / TYPICAL_SQUARE) ** 0.5
         with torch.no_grad():
             first.weight.copy_(torch.cat([eye, -eye]))
             first.bias.zero_()
-            last.weight.copy_(gain * torch.cat([eye, -eye], dim=1))
+            last.weight.copy_(TYPICAL_SQUARE**-0.5 * torch.cat([eye, -eye], dim=1))
             last.bias.copy_(sign * (offset / width) ** 0.5 * torch.ones(width))
+    with torch.no_grad():
+        model.logit_scale.fill_(scale)
 
 
 def relevance(query: Tensor, query_mask: Tensor, passage: Tensor, passage_mask: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ UNKNOWN = -1.0
 """The target of a label of which nobody said whether it is true."""
 LABELLED = 0.15
 """Share of the pairs that are a text and one of its labels."""
+CHOICE = 0.5
+"""What it counts that the true label is the likeliest of a prompt, beside yes or no for each label."""
 CONTRADICTION = NLI_CLASSES.index("contradiction")
 
 
@@ -120,7 +122,7 @@ class Joint(Task):
         pool = pick(rng, POOL_MIX, self.examples.choices)
         item = rng.choice(self.examples.choices[pool])
         names = self.examples.pools[pool]
-        wanted = rng.randint(1, 12) if rng.random() < 0.75 else rng.randint(12, 28)
+        wanted = rng.randint(1, 12) if rng.random() < 0.6 else rng.randint(12, 60)
         wrong = [n for n in rng.sample(names, min(len(names), wanted)) if n not in item.truth]
         if rng.random() < 0.3:
             others = [p for p in self.examples.pools if GROUPS[p] != GROUPS[pool]]
@@ -153,14 +155,13 @@ class Joint(Task):
         return pair.premise, dict(rng.sample(list(menu.items()), len(menu)))
 
     def loss(self, model: Mini, rows: list[Row]) -> Tensor:
-        """Binary cross-entropy, mean of the prompts' means; or divergence from the base's choice."""
+        """Yes or no for each label, and which is the likeliest; or, of prompts nobody labelled, the base's choice."""
         batch = self.text.batch([row.ids for row in rows])
         logits = model.gliclass(batch.ids, batch.mask)
         if all(UNKNOWN in row.target for row in rows if isinstance(row.target, list)):
             return self._unlike_the_base(model, rows, logits)
         losses = [
-            F.binary_cross_entropy_with_logits(z, torch.tensor(row.target, device=z.device))
-            for z, row in zip(logits, rows, strict=True)
+            _told_apart(z, torch.tensor(row.target, device=z.device)) for z, row in zip(logits, rows, strict=True)
         ]
         return torch.stack(losses).mean()
 
@@ -189,6 +190,14 @@ class Joint(Task):
             else:
                 labels[-1].append(token)
         return [self.text.cls, *ids[at + 1 :]], [[*label, self.text.sep] for label in labels]
+
+
+def _told_apart(z: Tensor, true: Tensor) -> Tensor:
+    """Yes or no for each label (K,), and which one."""
+    loss = F.binary_cross_entropy_with_logits(z, true)
+    if not true.any():
+        return loss
+    return loss + CHOICE * (z.logsumexp(0) - z[true > 0].logsumexp(0))
 
 
 class Heads(Task):
