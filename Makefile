@@ -36,7 +36,7 @@ DATA ?= ../shared/data
 mini-report: $(STAMP) ## measure mini on the data sets under DATA; writes build/mini.html and build/figures.json
 	@mkdir -p build
 	$(PY) -m headgate.train.mini.report --folder src/headgate/mini --data $(DATA) \
-		--figures build/figures.json --html build/mini.html
+		--figures build/figures.json --html build/mini.html --dtype bfloat16
 
 install: $(STAMP) ## make .venv with headgate, both integrations and all tools
 
