@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from headgate.testing import ToyScorer
+from headgate.train.distil import Teacher
 from headgate.train.ranking_losses import divergence, listwise, margin_mse, pairwise, pointwise
 
+F = torch.nn.functional
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 # Two lists, of three documents and of two; what stands under the padding must never be read.
@@ -133,3 +136,12 @@ def test_grades_are_ordered_by_more_than_relevant_or_not() -> None:
     for loss in (listwise, pairwise):
         assert loss(right, grades, mask) < loss(wrong, grades, mask)
     assert pointwise(right, grades, mask) == pointwise(wrong, grades, mask)  # as its docstring says
+
+
+def test_the_gradient_of_pairs_keeps_its_size_at_any_temperature() -> None:
+    """At a high one, the cross-entropy of log-odds z to the teacher's s has the gradient (z - s) / 4."""
+    z, said = torch.tensor([[1.5], [-0.5]], requires_grad=True), torch.tensor([[-1.0], [2.0]])
+    Teacher(ToyScorer(), temperature=100.0).pair_loss(z, said).backward()  # a mean over two pairs
+    torch.testing.assert_close(z.grad, (z.detach() - said) / 4 / 2, atol=1e-3, rtol=0)
+    plain = F.binary_cross_entropy_with_logits(z, said.sigmoid())
+    torch.testing.assert_close(Teacher(ToyScorer()).pair_loss(z, said), plain)
