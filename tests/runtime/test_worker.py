@@ -7,8 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
 
 import numpy as np
@@ -264,10 +265,55 @@ def test_too_much_at_once_is_refused() -> None:
     assert said(second) == [3]
 
 
-@pytest.mark.parametrize("wrong", [{"wait": -1}, {"wait": float("nan")}, {"max_waiting": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"wait": -1}, {"wait": float("nan")}, {"wait": float("inf")}, {"wait": 1e10}, {"max_waiting": 0}], ids=str
+)
 def test_settings_that_make_no_sense(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="expected at least"):
+    with pytest.raises(ValueError, match="expected 0 to"):
         Worker(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_wrong_request_harms_no_other() -> None:
+    worker, model = Worker(wait=0), Model()
+    with pytest.raises(TypeError):
+        worker.submit(model, [row(1)], max_tokens=2.5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="NoneType"):
+        worker.submit(lambda _: None, [row(1)], max_tokens=8).result(PATIENCE)  # type: ignore[arg-type, return-value]
+    assert said(ask(worker, model, 3)) == [3]
+
+
+def test_a_callback_that_breaks_harms_no_other(busy: tuple[Worker, Model]) -> None:
+    worker, model = busy
+    one, two = ask(worker, model, 1), ask(worker, model, 2)
+    one.add_done_callback(lambda _: (_ for _ in ()).throw(SystemExit))
+    model.go.set()
+    with pytest.raises(SystemExit):
+        two.result(PATIENCE)
+    assert said(ask(worker, model, 3)) == [3]
+
+
+def test_those_who_wait_for_several_futures_hear_of_a_cancelled_one(busy: tuple[Worker, Model]) -> None:
+    worker, model = busy
+    one, two = ask(worker, model, 1), ask(worker, model, 2)
+    assert one.cancel()
+    model.go.set()
+    assert wait([one, two], timeout=PATIENCE).not_done == set()
+
+
+def test_shared_twice_is_shared_once(tmp_path: Path) -> None:
+    worker, scorer = Worker(), nli(tmp_path)
+    expected = scorer.score(*CASES[0]).log_odds
+    for twice in (scorer.shared(worker).shared(worker), scorer.shared(worker).cached().shared(worker)):
+        found: list[np.ndarray] = []
+        caller = threading.Thread(target=lambda s=twice, f=found: f.append(s.score(*CASES[0]).log_odds), daemon=True)
+        caller.start()
+        caller.join(PATIENCE)
+        np.testing.assert_allclose(found[0], expected, atol=1e-5)
+
+
+def test_what_is_no_worker(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"expected a headgate\.Worker"):
+        nli(tmp_path).shared(5)  # type: ignore[arg-type]
 
 
 def test_no_rows() -> None:
@@ -308,10 +354,23 @@ def test_a_scorer_closes_its_own_worker_and_no_other(tmp_path: Path) -> None:
     assert said(ask(worker, model, 1)) == [1]
 
 
+def test_an_idle_worker_holds_no_model() -> None:
+    worker, model = Worker(wait=0), Model()
+    assert said(ask(worker, model, 1)) == [1]
+    held = weakref.ref(model)
+    del model
+    end = time.monotonic() + PATIENCE
+    while held() is not None and time.monotonic() < end:  # the thread lets go just after it has answered
+        gc.collect()
+        time.sleep(0.01)
+    assert held() is None
+    worker.close()
+
+
 def test_a_forgotten_worker_answers_and_ends_its_thread() -> None:
     worker, model = Worker(wait=3600), Model()
     answer = ask(worker, model, 1)
-    thread = worker._queue._thread
+    thread = worker._queue.thread
     del worker
     gc.collect()
     assert said(answer) == [1]
@@ -327,6 +386,14 @@ def test_a_child_has_a_thread_of_its_own(busy: tuple[Worker, Model]) -> None:
     assert in_child(lambda: said(ask(worker, Model(), 2)) == [2]) == "yes"
     model.go.set()
     assert said(left) == [1]
+    worker.close()
+
+    def refused() -> bool:
+        with pytest.raises(ClosedError):
+            ask(worker, Model(), 2)
+        return True
+
+    assert in_child(refused) == "yes"
 
 
 def test_the_interpreter_ends_after_the_batch_that_runs() -> None:

@@ -138,6 +138,8 @@ class Family(ABC):
 
         Worth it where the same texts come again: late interaction keeps a document's token states.
         """
+        if not isinstance(megabytes, int) or megabytes < 1:
+            raise ValueError(f"megabytes is {megabytes!r}; expected a whole number, at least 1.")
         return self._through(CachedForward(self._core.forward, megabytes << 20))
 
     def shared(self, worker: Worker | None = None) -> Self:
@@ -149,6 +151,8 @@ class Family(ABC):
         Args:
             worker: Whose thread runs the model; give the same one to every scorer on a device. None makes one.
         """
+        if not isinstance(worker, Worker | None):
+            raise TypeError(f"worker is {worker!r}; expected a headgate.Worker, or None for one of its own.")
         return self._through(SharedForward(self._core.forward, worker))
 
     def _through(self, forward: Forward) -> Self:

@@ -55,5 +55,5 @@ class Request:
         self._settle(lambda: self.answer.set_exception(error))
 
     def _settle(self, answer: Callable[[], None]) -> None:
-        with suppress(InvalidStateError):  # its caller has cancelled it
+        with suppress(InvalidStateError):  # it was cancelled, or failed before
             answer()

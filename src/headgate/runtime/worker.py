@@ -19,6 +19,7 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from operator import index
 
 from headgate.errors import ClosedError, OverloadedError, ScorerError
 from headgate.runtime.batching import Array, Forward, Row, budget
@@ -41,9 +42,13 @@ class Worker:
     """
 
     def __init__(self, *, wait: float = 0.005, max_waiting: int = 4_000_000) -> None:
-        if max_waiting < 1 or not wait >= 0:
-            raise ValueError(f"wait is {wait} and max_waiting {max_waiting}; expected at least 0 seconds and 1 token.")
+        if max_waiting < 1 or not 0 <= wait <= threading.TIMEOUT_MAX:
+            raise ValueError(
+                f"wait is {wait} and max_waiting {max_waiting}; expected 0 to {threading.TIMEOUT_MAX:.0f} seconds, and "
+                "1 token or more."
+            )
         self._settings = wait, max_waiting
+        self._closed = False
         self._start()
 
     def submit(self, forward: Forward, rows: Sequence[Row], *, max_tokens: int) -> Answer:
@@ -52,7 +57,7 @@ class Worker:
         Args:
             forward: What will run them, in the worker's thread; requests for the same one share batches.
             rows: Any number of rows.
-            max_tokens: Padded tokens of a batch, as :func:`headgate.runtime.batching.plan` counts them.
+            max_tokens: Padded tokens of a batch, a whole number, as :func:`headgate.runtime.batching.plan` counts them.
 
         Returns:
             A future of one float32 array a row, in order, or of the error of ``forward``. Cancelled, it takes those
@@ -62,12 +67,20 @@ class Worker:
             OverloadedError: Too much is waiting.
             ClosedError: After :meth:`close`.
         """
-        if os.getpid() != self._process:
+        if os.getpid() != self._process and not self._closed:
             self._start()  # thread and queue stayed with the parent
-        return self._queue.put(Request(forward, list(rows), max_tokens))
+        if self._closed:
+            raise ClosedError("this worker was closed; share another, or load the scorer again.")
+        return self._queue.put(Request(forward, list(rows), index(max_tokens)))
+
+    @property
+    def here(self) -> bool:
+        """True in the worker's own thread, which would wait for itself."""
+        return self._queue.thread is threading.current_thread()
 
     def close(self) -> None:
         """Fail what has not begun with ClosedError, and wait for the batch that runs."""
+        self._closed = True
         self._queue.close()
         self._queue.join()
 
@@ -94,6 +107,8 @@ class SharedForward:
 
     def __call__(self, rows: Sequence[Row]) -> list[Array]:
         """One float32 array a row, in order; raises as :meth:`Worker.submit` and the forward do."""
+        if self._worker.here:  # shared twice
+            return self._forward(rows)
         answer = self._worker.submit(self._forward, rows, max_tokens=self.max_tokens)
         try:
             return answer.result()
@@ -118,7 +133,7 @@ class _Queue:
         self._closed = False
         self._changed = threading.Condition()
         self._process = os.getpid()
-        self._thread = threading.Thread(target=self._work, name="headgate-worker", daemon=True)
+        self.thread = threading.Thread(target=self._work, name="headgate-worker", daemon=True)
 
     def put(self, request: Request) -> Answer:
         if not request.rows:
@@ -134,11 +149,11 @@ class _Queue:
                 )
             self._requests[id(request)] = request
             self._tokens += request.tokens
-            if self._thread.ident is None:
+            if self.thread.ident is None:
                 _LIVE.add(self)
-                self._thread.start()
+                self.thread.start()
             self._changed.notify()
-        request.answer.add_done_callback(lambda answer: self._drop(request) if answer.cancelled() else None)
+        request.answer.add_done_callback(lambda answer: self._cancelled(request) if answer.cancelled() else None)
         return request.answer
 
     def end(self) -> None:
@@ -162,8 +177,12 @@ class _Queue:
             request.fail(ClosedError("the worker was closed while this call was waiting."))
 
     def join(self) -> None:
-        if self._thread.ident is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        if self.thread.ident is not None and self.thread is not threading.current_thread():
+            self.thread.join()
+
+    def _cancelled(self, request: Request) -> None:
+        self._drop(request)
+        request.answer.set_running_or_notify_cancel()  # for those who wait for several futures
 
     def _drop(self, request: Request) -> None:
         """Take the rows out that have not begun."""
@@ -173,12 +192,26 @@ class _Queue:
 
     def _work(self) -> None:
         try:
-            while (batch := self._next()) is not None:
-                _run(batch, self._drop)
+            while self._step():
+                pass
         except BaseException:
             log.exception("the worker's thread broke down; what waits for it fails")
             self.close()
             raise
+
+    def _step(self) -> bool:
+        """One batch; False at the end. A function of its own, so that an idle worker holds no model."""
+        batch = self._next()
+        if batch is None:
+            return False
+        try:
+            _run(batch, self._drop)
+        except BaseException as e:  # of a caller's callback, which says nothing of the others
+            log.exception("a worker's answer could not be given")
+            for request, _ in batch:
+                self._drop(request)
+                request.fail(e)
+        return True
 
     def _next(self) -> Batch | None:
         """Wait for requests, and take a batch; None at the end."""
@@ -229,7 +262,7 @@ def _run(batch: Batch, drop: Callable[[Request], None]) -> None:
     """Run a batch; if it fails, each request by itself, so that an error reaches only the caller whose it is."""
     rows = [request.rows[i] for request, indices in batch for i in indices]
     try:
-        found = batch[0][0].forward(rows)
+        found = list(batch[0][0].forward(rows))
         if len(found) != len(rows):
             raise ScorerError(f"the model gave {len(found)} answers to {len(rows)} rows; expected one a row.")
     except BaseException as e:
