@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoModel
@@ -282,6 +282,116 @@ def test_pylate_folders_that_say_something_else(tmp_path: Path, file: str, chang
     pylate(tmp_path)
     tiny.change(tmp_path / file, **changes)
     with pytest.raises(CheckpointError, match=words):
+        load(tmp_path, device="cpu")
+
+
+def damage(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    """Other weights in a file; the shapes of some are not those of the configuration any more."""
+    found = load_file(path)
+    change(found)
+    save_file({k: v.contiguous() for k, v in found.items()}, path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda w: w.update({"linear.weight": w["linear.weight"][:, :20]}),
+        lambda w: w.update({"linear.weight": w["linear.weight"][:0]}),
+        lambda w: w.update({"linear.weight": w["linear.weight"][0]}),
+        lambda w: w.update({"linear.weight": w["linear.weight"].to(torch.int8)}),
+        lambda w: w.update({"linear.bias": torch.zeros(3)}),
+        lambda w: w.update({"linear.bias": torch.zeros(WIDTH)}),  # and config.json says that there is none
+        lambda w: w.pop("linear.weight") is None or w.update({"other": torch.zeros(2)}),
+    ],
+)
+def test_projections_that_do_not_fit(tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    pylate(tmp_path)
+    damage(tmp_path / "1_Dense" / "model.safetensors", change)
+    with pytest.raises(CheckpointError):
+        load(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda w: w.update({"linear.weight": w["linear.weight"][:, :7]}),
+        lambda w: w.update({"linear.weight": w["linear.weight"][0]}),
+        lambda w: w.update({"linear.bias": torch.zeros(WIDTH)}),
+        lambda w: w.update({"other.embeddings.word.weight": torch.zeros(2, 2)}),
+    ],
+)
+def test_stanford_weights_that_do_not_fit(tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    stanford(tmp_path)
+    damage(tmp_path / "model.safetensors", change)
+    with pytest.raises(CheckpointError):
+        load(tmp_path, device="cpu")
+
+
+def test_residuals_that_do_not_fit(tmp_path: Path) -> None:
+    pylate(tmp_path, residual="yes")
+    where = tmp_path / "1_Dense" / "model.safetensors"
+    for change in (
+        lambda w: w.update({"residual.weight": w["residual.weight"][:, :3]}),
+        lambda w: w.pop("residual.weight"),
+    ):
+        damage(where, change)
+        with pytest.raises(CheckpointError, match="uses a residual"):
+            load(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", None])
+def test_damaged_files_of_a_projection(tmp_path: Path, content: bytes | None) -> None:
+    pylate(tmp_path)
+    path = tmp_path / "1_Dense" / "model.safetensors"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"damaged|no weights"):
+        load(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("layout", [stanford, pylate])
+@pytest.mark.parametrize("content", ["garbage", "{}"])
+def test_damaged_tokenizers(tmp_path: Path, layout: Callable[[Path], Plain], content: str) -> None:
+    layout(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(CheckpointError, match="can't be read as a tokenizer"):
+        load(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"query_length": "abc"}, "query_length 'abc'; expected int"),
+        ({"document_length": -1}, "document_length -1"),
+        ({"document_length": 5}, "leaves 2 tokens"),
+        ({"do_query_expansion": "false"}, "do_query_expansion 'false'; expected bool"),
+        ({"query_prefix": 5}, "query_prefix 5; expected str"),
+        ({"skiplist_words": "abc"}, "skiplist_words 'abc'; expected strings"),
+        ({"skiplist_words": [1]}, "expected strings"),
+    ],
+)
+def test_settings_of_a_wrong_kind(tmp_path: Path, said: dict[str, Any], words: str) -> None:
+    pylate(tmp_path)
+    tiny.change(tmp_path / "config_sentence_transformers.json", **said)
+    with pytest.raises(CheckpointError, match=words):
+        load(tmp_path, device="cpu")
+
+
+def test_a_document_of_which_nothing_counts(tmp_path: Path) -> None:
+    pylate(tmp_path, skiplist_words=["[CLS]", "[SEP]", "[D] ", "?", "a"])
+    scorer = load(tmp_path, device="cpu")
+    found = scorer.score(["?", "the hub"], QUERIES).log_odds
+    assert (found[0] == -QUERY).all()
+    assert (found[1] > -QUERY).all()
+
+
+def test_modules_without_a_path(tmp_path: Path) -> None:
+    pylate(tmp_path)
+    modules = json.loads((tmp_path / "modules.json").read_text())
+    del modules[1]["path"]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(CheckpointError, match="expected a folder for each"):
         load(tmp_path, device="cpu")
 
 

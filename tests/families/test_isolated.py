@@ -120,11 +120,19 @@ def test_half_precision_stays_close(tmp_path: Path, model: GLiClass) -> None:
         ({"extract_text_features": False}, "extract_text_features False"),
         ({"use_segment_embeddings": True}, "use_segment_embeddings True"),
         ({"scorer_type": "hopfield"}, "hopfield"),
+        ({"crossing_bias": "x"}, "crossing_bias is 'x'"),
+        ({"crossing_bias": float("nan")}, "crossing_bias is nan"),
+        ({"text_token_index": 1}, "are both 1"),
     ],
 )
 def test_settings_by_which_labels_would_meet_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(CheckpointError, match=words):
         GLiClassConfig.from_dict({"class_token_index": 1, "text_token_index": 2, **APART, **changes})
+
+
+def test_labels_that_would_never_read_the_text_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="crossing_layer is 2 of 2"):
+        save(tmp_path, tiny.tokenizer("bert"), **APART, crossing_layer=LAYERS)
 
 
 def test_other_encoders_are_refused(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ from headgate.scores import Floats
 
 STANFORD = "HF_ColBERT"
 METADATA = "artifact.metadata"
+LEAST = 4
+"""Tokens that a window has room for, or the files are wrong."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,14 @@ class ColBERT(LateInteraction):
         parts = core(checkpoint, forward, template="{}", identity=reading)
         markers = [m for m in (raw["query_prefix"], raw["document_prefix"]) if m]
         parts = replace(parts, tokenizer=Tokenizer(tokenizer, markers=markers), max_length=checkpoint.length)
-        return cls(parts, reading)
+        made = cls(parts, reading)
+        least = min(made._space(label=True), made._space(label=False))
+        if least < LEAST:
+            raise CheckpointError(
+                f"{checkpoint.folder} leaves {least} tokens to a query or a window of a document; expected at least "
+                f"{LEAST}: see its document length, and model_max_length in tokenizer_config.json."
+            )
+        return made
 
     def _space(self, *, label: bool) -> int:
         marker = self._reading.query_marker if label else self._reading.document_marker
@@ -117,6 +126,8 @@ class ColBERT(LateInteraction):
         return States(unit(out[counts]), places[counts], np.zeros(0, dtype=np.float32))
 
     def _meet(self, label: States, text: States) -> tuple[float, Ids]:
+        if not len(text.tokens):  # nothing in it counts
+            return -float(len(label.tokens)), np.zeros(0, dtype=np.int32)
         grid: Floats = label.tokens @ text.tokens.T
         matched = text.places[grid.argmax(axis=1)]
         return float(grid.max(axis=1).sum()), matched[matched >= 0]
@@ -178,22 +189,36 @@ def _reading(raw: Json, tokenizer: RustTokenizer, checkpoint: Checkpoint, *, by_
         by_text: A word of the skip list is its first token, as Stanford has it; else a vocabulary entry or unknown.
     """
     folder = checkpoint.folder
+    _sound(raw, folder)
     words, unknown = raw["skiplist_words"], unknown_id(tokenizer)
     if by_text:
         skipped = [tokenizer.encode(word, add_special_tokens=False).ids[:1] for word in words]
     else:
         found = [tokenizer.token_to_id(word) for word in words]
         skipped = [[unknown if i is None else i] for i in found]
-    expansion = bool(raw["do_query_expansion"])
+    expansion = raw["do_query_expansion"]
     return Reading(
         query_marker=_marker(raw["query_prefix"], tokenizer, folder),
         document_marker=_marker(raw["document_prefix"], tokenizer, folder),
-        query_length=min(int(raw["query_length"]), checkpoint.length) if expansion else 0,
-        document_length=int(raw["document_length"]) if checkpoint.max_length is None else checkpoint.length,
+        query_length=min(raw["query_length"], checkpoint.length) if expansion else 0,
+        document_length=raw["document_length"] if checkpoint.max_length is None else checkpoint.length,
         mask=_mask(tokenizer, folder) if expansion else 0,
-        attend=expansion and bool(raw["attend_to_expansion_tokens"]),
+        attend=expansion and raw["attend_to_expansion_tokens"],
         skipped=tuple(sorted({i for some in skipped for i in some if i >= 0})),
     )
+
+
+def _sound(raw: Json, folder: Path) -> None:
+    """Raise CheckpointError for settings of a wrong kind."""
+    kinds = {"query_length": int, "document_length": int, "query_prefix": str, "document_prefix": str}
+    kinds |= {"do_query_expansion": bool, "attend_to_expansion_tokens": bool, "skiplist_words": list}
+    for name, kind in kinds.items():
+        value = raw[name]
+        wrong = type(value) is not kind or (isinstance(value, int) and not isinstance(value, bool) and value < 1)
+        if wrong or (kind is list and not all(isinstance(word, str) for word in value)):
+            raise CheckpointError(
+                f"{folder} has {name} {value!r}; expected {'strings' if kind is list else kind.__name__}."
+            )
 
 
 def _marker(prefix: str, tokenizer: RustTokenizer, folder: Path) -> int | None:
@@ -224,7 +249,10 @@ def _rust(folder: Path) -> RustTokenizer:
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; expected a fast tokenizer: save one with transformers first.")
-    tokenizer = RustTokenizer.from_file(str(path))
+    try:
+        tokenizer = RustTokenizer.from_file(str(path))
+    except Exception as e:  # the Rust side raises plain Exception
+        raise CheckpointError(f"{path} can't be read as a tokenizer ({e}); download the model again.") from e
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -232,5 +260,9 @@ def _rust(folder: Path) -> RustTokenizer:
 
 def _prefix(checkpoint: Checkpoint) -> str:
     """What the names of the encoder's weights begin with, such as "bert."."""
-    (found,) = {k.split("embeddings.")[0] for k in checkpoint.tensors if ".embeddings." in k} or {""}
-    return found
+    found = sorted({k.split("embeddings.")[0] for k in checkpoint.tensors if ".embeddings." in k})
+    if len(found) != 1:
+        raise CheckpointError(
+            f"{checkpoint.folder} has embeddings under {found or 'no name'}; expected those of one encoder."
+        )
+    return found[0]

@@ -12,6 +12,7 @@ leaves padding out, so a row's logits don't depend on its batch mates (the repos
 of one both agree), and labels are gathered, not multiplied with a one-hot array that spreads NaNs.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -94,15 +95,22 @@ class GLiClassConfig:
             if f.type in (bool, int) and (type(value) is not f.type or value < 0):
                 raise CheckpointError(f"{f.name} is {value!r}; expected {f.type.__name__}, at least 0.")
 
+        if self.class_token_index == self.text_token_index:
+            raise CheckpointError(f"class_token_index and text_token_index are both {self.class_token_index}.")
         if self.isolate_labels:
-            apart = {"prompt_first": True, "extract_text_features": True, "use_segment_embeddings": False}
-            wrong = [f"{name} {not value}" for name, value in apart.items() if getattr(self, name) is not value]
-            wrong += ["scorer_type 'hopfield'"] if self.scorer_type == "hopfield" else []
-            if wrong:
-                raise CheckpointError(
-                    f"isolate_labels stands with {' and '.join(wrong)}; expected {apart} and a scorer that judges each "
-                    "label by itself, or labels would meet after all."
-                )
+            self._check_isolation()
+
+    def _check_isolation(self) -> None:
+        if type(self.crossing_bias) not in (int, float) or not math.isfinite(self.crossing_bias):
+            raise CheckpointError(f"crossing_bias is {self.crossing_bias!r}; expected a finite number.")
+        apart = {"prompt_first": True, "extract_text_features": True, "use_segment_embeddings": False}
+        wrong = [f"{name} {not value}" for name, value in apart.items() if getattr(self, name) is not value]
+        wrong += ["scorer_type 'hopfield'"] if self.scorer_type == "hopfield" else []
+        if wrong:
+            raise CheckpointError(
+                f"isolate_labels stands with {' and '.join(wrong)}; expected {apart} and a scorer that judges each "
+                "label by itself, or labels would meet after all."
+            )
 
     @property
     def architecture(self) -> str:
@@ -141,7 +149,7 @@ class GLiClass(nn.Module):
     def __init__(self, encoder: nn.Module, config: GLiClassConfig) -> None:
         super().__init__()
         if config.isolate_labels:
-            can_isolate(encoder)
+            can_isolate(encoder, config.crossing_layer)
         width = int(encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.config = config
         self.encoder_model = encoder

@@ -16,13 +16,18 @@ from torch import Tensor, nn
 from headgate.errors import CheckpointError
 
 
-def can_isolate(encoder: nn.Module) -> None:
-    """Raise CheckpointError for another encoder than a BERT of transformers."""
+def can_isolate(encoder: nn.Module, crossing: int) -> None:
+    """Raise CheckpointError for another encoder than a BERT of transformers, or one without the layer ``crossing``."""
     kind = encoder.config.model_type  # type: ignore[union-attr]
     if kind != "bert":
         raise CheckpointError(
             f"isolate_labels is set on a {kind} encoder; expected bert, whose positions can be counted within each "
             "label. Take another encoder, or leave it out."
+        )
+    layers = int(encoder.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
+    if crossing >= layers:
+        raise CheckpointError(
+            f"crossing_layer is {crossing} of {layers}; expected less, since labels would never read the text."
         )
 
 
