@@ -1,6 +1,7 @@
 """A worker merges callers into common batches, and mixes up nothing: answers, errors, cancellations, ends."""
 
 import asyncio
+import copy
 import gc
 import os
 import subprocess
@@ -309,6 +310,11 @@ def test_shared_twice_is_shared_once(tmp_path: Path) -> None:
         caller.start()
         caller.join(PATIENCE)
         np.testing.assert_allclose(found[0], expected, atol=1e-5)
+
+
+def test_a_copy_is_the_scorer_itself(tmp_path: Path) -> None:
+    scorer = nli(tmp_path).shared()
+    assert copy.copy(scorer) is copy.deepcopy(scorer) is scorer
 
 
 def test_what_is_no_worker(tmp_path: Path) -> None:

@@ -143,20 +143,16 @@ class Family(ABC):
         return self._through(CachedForward(self._core.forward, megabytes << 20))
 
     def shared(self, worker: Worker | None = None) -> Self:
-        """The same scorer for many callers at once: what they ask at the same time shares batches.
+        """The same scorer for many callers, as of a server: what they ask at the same time shares batches.
 
-        Worth it in a server, where each request asks a little; a lone caller waits :class:`headgate.Worker`'s ``wait``
-        longer.
+        A lone caller waits ``Worker.wait`` longer. A calibration goes around it: ``calibration.on(scorer.shared())``.
 
         Args:
             worker: Whose thread runs the model; give the same one to every scorer on a device. None makes one.
         """
-        if not isinstance(worker, Worker | None):
-            raise TypeError(f"worker is {worker!r}; expected a headgate.Worker, or None for one of its own.")
         return self._through(SharedForward(self._core.forward, worker))
 
     def _through(self, forward: Forward) -> Self:
-        """The same scorer over another forward."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin._core = replace(self._core, forward=forward)
@@ -176,8 +172,10 @@ class Family(ABC):
         if close is not None:
             close()
 
-    def __deepcopy__(self, memo: object) -> Self:
+    def __deepcopy__(self, memo: object = None) -> Self:
         return self  # it never changes, and holds a model
+
+    __copy__ = __deepcopy__
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a scorer holds a model and can't be pickled; call load(…) in the other process.")

@@ -98,6 +98,8 @@ class SharedForward:
     """
 
     def __init__(self, forward: Forward, worker: Worker | None = None) -> None:
+        if not isinstance(worker, Worker | None):
+            raise TypeError(f"worker is {worker!r}; expected a headgate.Worker, or None for one of its own.")
         self._forward, self._worker, self._own = forward, worker or Worker(), worker is None
 
     @property
