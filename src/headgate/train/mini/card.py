@@ -106,10 +106,10 @@ _LIMITS = """## Limits
   documents (the benign rows of jailbreak_prompts and bipia above) the rules fire far more often; choose your own there.
 * The toxicity head hears rude wording, not intent: on HateCheck, whose harmless rows quote, negate or reclaim hateful
   words, it is little better than chance.
-* `mini/gliclass` compares labels within one prompt, and their order counts (above). With dozens of labels, split over
-  prompts, it falls far behind `mini/route` (banking77): route by `mini/route`, or shortlist first.
-* Of the parts only `mini/route` is fit to route by name; `mini/nli` and `mini/gliclass` are below the base's cosine on
-  some of the sets above.
+* `mini/gliclass` judges each label beside the text and knows nothing of the others. Among dozens of close intents it is
+  behind `mini/route` (banking77), and it reads the text again for every prompt of labels, so it is slower there.
+* By name, `mini/route` and `mini/gliclass` are below the untrained base's cosine in a template on AG News; names of
+  topics gain less from their training than intents and feelings. Of pairs, `mini/nli` is fit for two or three labels.
 * The guards lower risk and don't remove it. Prompt injection changes weekly, and hidden instructions that look like
   ordinary requests inside a document are often missed. The toxicity head learned from sets with known dialect and
   identity biases; check it on the voices of your own users.
