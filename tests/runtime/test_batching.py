@@ -1,11 +1,13 @@
 """The plan runs every row once within its budget; nobody can tell from the answer."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.runtime.batching import Array, Row, plan, run
+from headgate.runtime.batching import BATCH, Array, Row, plan, run
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=40)
 BUDGETS = st.integers(1, 300)
@@ -32,11 +34,23 @@ def test_plan_is_a_permutation_within_budget(lengths: list[int], budget: int) ->
     assert longest_first == sorted(lengths, reverse=True)
 
 
-@given(LENGTHS, BUDGETS)
-def test_plan_packs_as_full_as_it_can(lengths: list[int], budget: int) -> None:
-    batches = plan(lengths, budget)
-    for batch in batches[:-1]:
-        assert (len(batch) + 1) * lengths[batch[0]] > budget
+def cost(batches: list[list[int]], lengths: list[int], budget: int) -> float:
+    return sum(len(b) * max(lengths[i] for i in b) + budget / BATCH for b in batches)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=9), BUDGETS)
+def test_no_other_cut_of_the_sorted_rows_costs_less(lengths: list[int], budget: int) -> None:
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    found = cost(plan(lengths, budget), lengths, budget)
+    for cuts in itertools.product([False, True], repeat=len(lengths) - 1):
+        ends = [k + 1 for k, cut in enumerate(cuts) if cut]
+        batches = [order[a:b] for a, b in itertools.pairwise([0, *ends, len(lengths)])]
+        if all(len(b) == 1 or len(b) * lengths[b[0]] <= budget for b in batches):
+            assert found <= cost(batches, lengths, budget) + 1e-6
+
+
+def test_rows_of_one_length_fill_the_budget() -> None:
+    assert [len(batch) for batch in plan([10] * 25, 100)] == [10, 10, 5]
 
 
 @pytest.mark.parametrize("budget", [0, -5])

@@ -1,8 +1,9 @@
 """Rows of token ids, and the plan that runs them: no duplicates, like lengths together, bounded memory.
 
-A padded batch costs rows x longest row, so rows are sorted by length and packed until that
-product reaches a budget: 1.4 times faster than sorted batches of 32 on two cores, and 2.3 times
-faster than unsorted ones (``benchmarks/batching.py``).
+A padded batch costs rows x longest row, and something beside it, however small it is. So rows are
+sorted by length and cut into the batches of least cost that keep within a budget: 1.4 times faster
+than sorted batches of 32 on two cores, and 2.3 times faster than unsorted ones
+(``benchmarks/batching.py``).
 """
 
 from collections.abc import Callable, Sequence
@@ -46,8 +47,12 @@ def budget(forward: Forward) -> int:
     return int(getattr(forward, "max_tokens", 4096))
 
 
+BATCH = 32
+"""What a batch costs beside its rows, as one part in so many of the budget: about 6 ms on two cores."""
+
+
 def plan(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Indices of rows, batch by batch: every row once, padded size within the budget.
+    """Indices of rows, batch by batch: every row once, padded size within the budget, at the least cost.
 
     Longest first, so that memory peaks at once or never. A row longer than the budget runs alone.
 
@@ -58,14 +63,31 @@ def plan(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     if max_tokens < 1:
         raise ValueError(f"max_tokens is {max_tokens}; expected at least 1.")
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    batches: list[list[int]] = []
-    for i in order:
-        longest = lengths[batches[-1][0]] if batches else 0
-        if batches and (len(batches[-1]) + 1) * longest <= max_tokens:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
-    return batches
+    sizes = partition([lengths[i] for i in order], max_tokens)
+    ends = np.cumsum(sizes).tolist()
+    return [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
+def partition(lengths: Sequence[int], max_tokens: int) -> list[int]:
+    """How many rows each batch takes, of rows sorted from long to short: the cut of least cost, from the end on.
+
+    Args:
+        lengths: Tokens of each row, falling.
+        max_tokens: As of :func:`plan`.
+    """
+    count = len(lengths)
+    cost, take = np.zeros(count + 1), np.ones(count, dtype=np.int64)
+    ahead = np.arange(1, count + 1)
+    for at in range(count - 1, -1, -1):
+        most = min(count - at, max(1, max_tokens // max(1, lengths[at])))
+        costs = lengths[at] * ahead[:most] + cost[at + 1 : at + most + 1]
+        take[at] = most - costs[::-1].argmin()  # the largest of those that cost the same
+        cost[at] = costs.min() + max_tokens / BATCH
+    sizes, at = [], 0
+    while at < count:
+        sizes.append(int(take[at]))
+        at += sizes[-1]
+    return sizes
 
 
 def run(rows: Sequence[Row], max_tokens: int, batch: Callable[[list[Row]], Sequence[Array]]) -> list[Array]:

@@ -22,12 +22,16 @@ from collections.abc import Callable, Sequence
 from operator import index
 
 from headgate.errors import ClosedError, OverloadedError, ScorerError
-from headgate.runtime.batching import Array, Forward, Row, budget
+from headgate.runtime.batching import Array, Forward, Row, budget, partition
 from headgate.runtime.request import Answer, Request
 
 log = logging.getLogger(__name__)
 
 Batch = list[tuple[Request, list[int]]]
+
+
+AHEAD = 2
+"""How many batches of rows are looked at to choose one."""
 
 
 class Worker:
@@ -245,7 +249,8 @@ class _Queue:
             (-r.length(r.waiting[at]), turn, -at) for turn, r in enumerate(there) for at in r.eligible(longest, room)
         ]
         chosen: dict[int, list[int]] = {}
-        for _, turn, at in heapq.nsmallest(room, found):
+        near = heapq.nsmallest(AHEAD * room, found)
+        for _, turn, at in near[: partition([-length for length, _, _ in near], leader.max_tokens)[0]]:
             chosen.setdefault(turn, []).append(-at)
         batch: Batch = []
         for turn, places in chosen.items():
