@@ -62,7 +62,7 @@ ASKED: dict[str, Callable[[Parts], float]] = {
     "mnli: accuracy": nli,
     "hwu64 by name": by_name("route", "hwu64", 400),
     "tweets by name": by_name("route", "tweet_eval_sentiment", 400),
-    "tweets, joint": by_name("gliclass", "tweet_eval_sentiment", 400),
+    "tweets, gliclass": by_name("gliclass", "tweet_eval_sentiment", 400),
     "sexism: recall": guarded("edos_sexism", "sexism:sexist", ("sexist",)),
     "toxicity: recall": guarded("paradetox", "toxicity:toxic", ("toxic",)),
     "jailbreak: recall": guarded("jailbreak_prompts", "jailbreak:jailbreak", ("jailbreak",)),

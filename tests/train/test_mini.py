@@ -30,7 +30,7 @@ from headgate.train.mini.heldout import Parts
 from headgate.train.mini.labels import say, spoken
 from headgate.train.mini.matching import Names
 from headgate.train.mini.model import ALARMS, HEADS, Mini, Text, base_tokenizer, relevance
-from headgate.train.mini.tasks import UNKNOWN, Joint, Nli
+from headgate.train.mini.tasks import UNKNOWN, Labels, Nli
 from headgate.train.mini.training import prepare, train
 from tests.train.mini_data import FOUR, sentence, write
 
@@ -86,10 +86,10 @@ def test_a_loss_that_is_not_finite_stops_the_run(data: Path, base: Path, tmp_pat
         train(trainer, resume=False)
 
 
-def test_rows_that_nobody_labelled_pull_the_joint_scorer_towards_the_base(data: Path, base: Path) -> None:
+def test_rows_that_nobody_labelled_pull_the_label_scorer_towards_the_base(data: Path, base: Path) -> None:
     torch.manual_seed(0)
     text = Text(base_tokenizer(base))
-    model, task = Mini(base, text), Joint(examples.load(data), text, 200)
+    model, task = Mini(base, text), Labels(examples.load(data), text, 200)
     rng = random.Random(0)
     rows = task._rows(rng, [task._any(rng) for _ in range(8)])
     assert {t for row in rows for t in row.target} == {UNKNOWN}

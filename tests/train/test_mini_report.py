@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from headgate import Reranker, evaluate, load
+from headgate import Reranker, Router, evaluate, load
+from headgate.testing import ToyScorer
 from headgate.train.mini import examples, heldout, report
 from headgate.train.mini.card import card
 from headgate.train.mini.data import SOURCES, Reader
@@ -208,6 +209,20 @@ def test_the_card_shows_the_figures(measured: Namespace) -> None:
         assert f"| {title} | {row['rows']} | {row['recall at 1 % false positives']:.3f} |" in measured.card
     assert "| banking77 | 9 | 0.123 |" in measured.card
     assert SECRET not in measured.card
+
+
+def test_a_table_shows_what_fits_no_route() -> None:
+    rows = [{"text": f"pay the bill {i}", "label": "bill"} for i in range(6)] + [
+        {"text": "pay the rain", "label": None}
+    ]
+    rows += [{"text": f"where is the parcel {i}", "label": "parcel"} for i in range(6)] + [
+        {"text": "oh", "label": None}
+    ]
+    found = evaluate.route(Router(ToyScorer(), {"bill": "bill", "parcel": "parcel"}), rows, seed=0)
+    cells = report._cells(found, "")
+    assert cells["in-scope accuracy"] == round(found["in-scope accuracy"], 4) == 1.0
+    assert cells["AUROC of out-of-scope"] == round(found["AUROC, in scope against out"], 4) == 1.0
+    assert cells["recall at 95 % retention"] == round(found["out-of-scope recall at 95% in-scope retention"], 4) == 1.0
 
 
 # ------------------------------------------------------------------------- what the card commands

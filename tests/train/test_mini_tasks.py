@@ -16,7 +16,7 @@ from headgate.train.mini.labels import FEELING, FEELING_POOLS, SAID, TEMPLATES, 
 from headgate.train.mini.matching import Names, Retrieval, departure, drift, encoded, scores
 from headgate.train.mini.mixes import CLASS_MIX, GROUPS, HEAD_MIX, POOL_MIX, TRUE_OF_MUCH, pick
 from headgate.train.mini.model import HEADS, Mini, Text, base_tokenizer
-from headgate.train.mini.tasks import CHOICE, Heads, Joint, Nli, _told_apart
+from headgate.train.mini.tasks import CHOICE, Heads, Labels, Nli, _told_apart
 from headgate.train.mini.training import Drawn, Lesson, Settings, Steps
 from tests.train.mini_data import sentence
 
@@ -121,7 +121,7 @@ def test_labels_of_a_prompt_are_judged_each_and_against_one_another() -> None:
 
 
 def test_the_hypotheses_of_a_premise_are_labels_of_which_the_entailed_one_is_true(found: Examples, text: Text) -> None:
-    task = Joint(found, text, 200)
+    task = Labels(found, text, 200)
     known = {pair.premise: pair for pair in found.pairs["mnli"]}
     seen = set()
     for seed in range(200):
@@ -153,7 +153,7 @@ def test_labels_from_elsewhere_are_of_another_group_and_false(
     found: Examples, text: Text, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "say", lambda _, name, *__, **___: name)
-    task = Joint(found, text, 200)
+    task = Labels(found, text, 200)
     for pool, items in found.choices.items():
         monkeypatch.setattr(tasks, "pick", lambda *_, pool=pool: pool)
         true, own = {item.text: set(item.truth) for item in items}, set(found.pools[pool])
@@ -169,7 +169,7 @@ def test_labels_from_elsewhere_are_of_another_group_and_false(
 
 
 def test_in_some_menus_no_label_is_true(found: Examples, text: Text) -> None:
-    task = Joint(found, text, 200)
+    task = Labels(found, text, 200)
     any_true = [1.0 in task._menu(random.Random(seed))[1].values() for seed in range(1000)]
     assert 0.1 < 1 - sum(any_true) / len(any_true) < 0.3
 

@@ -145,7 +145,7 @@ class Family(ABC):
     def shared(self, worker: Worker | None = None) -> Self:
         """The same scorer for many callers, as of a server: what they ask at the same time shares batches.
 
-        A lone caller waits ``Worker.wait`` longer. A calibration goes around it: ``calibration.on(scorer.shared())``.
+        A lone caller waits longer, by ``wait`` seconds. Calibrations go around it: ``calibration.on(scorer.shared())``.
 
         Args:
             worker: Whose thread runs the model; give the same one to every scorer on a device. None makes one.

@@ -14,7 +14,7 @@ import numpy as np
 from headgate.errors import CheckpointError, LabelTooLongError
 from headgate.families.base import Core, Encoder, Family, Spot, core, cut, strongest
 from headgate.models.calls import multi_head, sentence_vectors
-from headgate.models.checkpoint import Checkpoint, read_json, read_json_list
+from headgate.models.checkpoint import Checkpoint, module_kinds, read_json, read_json_list
 from headgate.models.multi_head import Pooling
 from headgate.runtime.batching import Row
 from headgate.runtime.tokenizer import Encoded
@@ -121,7 +121,7 @@ def pooling_and_prompts(checkpoint: Checkpoint) -> tuple[Pooling, dict[str, str]
     if "pooling" in checkpoint.settings:
         return checkpoint.settings["pooling"], checkpoint.settings.get("prompts", {})
     modules = read_json_list(checkpoint.folder / "modules.json")
-    kinds = [str(m.get("type")).rsplit(".", 1)[-1] for m in modules]
+    kinds = module_kinds(checkpoint.folder)
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise CheckpointError(
             f"{checkpoint.folder} has modules {kinds}; headgate reads Transformer, Pooling, Normalize."

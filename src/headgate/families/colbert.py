@@ -26,10 +26,10 @@ from headgate.errors import CheckpointError
 from headgate.families.base import Core, core
 from headgate.families.late_interaction import LateInteraction, States, Weights, unit
 from headgate.models.calls import projected_states
-from headgate.models.checkpoint import Checkpoint, Json, read_json, read_json_list
+from headgate.models.checkpoint import Checkpoint, Json, module_kinds, read_json
 from headgate.models.projection import dense, linear
 from headgate.runtime.batching import Array, Ids, Row
-from headgate.runtime.tokenizer import Tokenizer, unknown_id
+from headgate.runtime.tokenizer import Tokenizer, read_tokenizer, unknown_id
 from headgate.scores import Floats
 
 STANFORD = "HF_ColBERT"
@@ -99,14 +99,17 @@ class ColBERT(LateInteraction):
             )
         return made
 
+    def _front(self, *, label: bool) -> list[int]:
+        """The marker in front of a query or a document, if there is one."""
+        found = self._reading.query_marker if label else self._reading.document_marker
+        return [] if found is None else [found]
+
     def _space(self, *, label: bool) -> int:
-        marker = self._reading.query_marker if label else self._reading.document_marker
         length = self._core.max_length if label else min(self._reading.document_length, self._core.max_length)
-        return length - self._core.tokenizer.single.size - (marker is not None)
+        return length - self._core.tokenizer.single.size - len(self._front(label=label))
 
     def _row(self, ids: Ids, *, label: bool) -> Row:
-        marker = self._reading.query_marker if label else self._reading.document_marker
-        front = np.array([] if marker is None else [marker], dtype=np.int32)
+        front = np.array(self._front(label=label), dtype=np.int32)
         row = super()._row(np.concatenate([front, ids]), label=label)
         more = self._reading.query_length - len(row.ids) if label else 0
         if more <= 0:
@@ -116,12 +119,9 @@ class ColBERT(LateInteraction):
         return Row(filled, types, None if self._reading.attend else len(row.ids))
 
     def _states(self, out: Array, ids: Ids, *, label: bool) -> States:
-        frame, marker = (
-            self._core.tokenizer.single,
-            self._reading.query_marker if label else self._reading.document_marker,
-        )
-        places = np.arange(len(ids), dtype=np.int32) - len(frame.before) - (marker is not None)
-        places[(places < 0) | (places >= len(ids) - frame.size - (marker is not None))] = -1
+        frame, front = self._core.tokenizer.single, len(self._front(label=label))
+        places = np.arange(len(ids), dtype=np.int32) - len(frame.before) - front
+        places[(places < 0) | (places >= len(ids) - frame.size - front)] = -1
         counts = np.full(len(ids), True) if label else ~np.isin(ids, self._reading.skipped)
         return States(unit(out[counts]), places[counts], np.zeros(0, dtype=np.float32))
 
@@ -135,17 +135,11 @@ class ColBERT(LateInteraction):
 
 def is_colbert(checkpoint: Checkpoint) -> bool:
     """True for a folder of one of the two published layouts."""
-    return _is_stanford(checkpoint) or "Dense" in _kinds(checkpoint.folder)[1:2]
+    return _is_stanford(checkpoint) or "Dense" in module_kinds(checkpoint.folder)[1:2]
 
 
 def _is_stanford(checkpoint: Checkpoint) -> bool:
     return STANFORD in (checkpoint.config.get("architectures") or ())
-
-
-def _kinds(folder: Path) -> list[str]:
-    """The modules of a sentence-transformers folder, by the last part of their names."""
-    path = folder / "modules.json"
-    return [str(m.get("type")).rsplit(".", 1)[-1] for m in read_json_list(path)] if path.is_file() else []
 
 
 def _metadata(folder: Path) -> Json:
@@ -249,10 +243,7 @@ def _rust(folder: Path) -> RustTokenizer:
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; expected a fast tokenizer: save one with transformers first.")
-    try:
-        tokenizer = RustTokenizer.from_file(str(path))
-    except Exception as e:  # the Rust side raises plain Exception
-        raise CheckpointError(f"{path} can't be read as a tokenizer ({e}); download the model again.") from e
+    tokenizer = read_tokenizer(path)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

@@ -34,7 +34,7 @@ from headgate.families.base import LEAST_ROOM, Core, Encoder, Family, Spot, core
 from headgate.models.checkpoint import Checkpoint, Json, read_json
 from headgate.models.gliclass import GLiClass, GLiClassConfig
 from headgate.runtime.batching import Ids, Row
-from headgate.runtime.tokenizer import Tokenizer
+from headgate.runtime.tokenizer import Tokenizer, read_tokenizer
 from headgate.scores import Ask, Scores, as_label
 
 PUBLISHED_LENGTH = 1024
@@ -106,11 +106,11 @@ class GLiClassScorer(Family):
         costs = [1 + len(labels[self._render(label)].ids) for label in ask.labels]
         for label, cost in zip(ask.labels, costs, strict=True):
             self._room(frame + cost, as_label(label).text)
-        # What a prompt leaves to the text at least; nothing where the text has room of its own.
-        least = 0 if self._config.isolate_labels else frame - (-self._core.max_length // LEAST_ROOM)
+        least = -(-self._core.max_length // LEAST_ROOM)
+        taken = 0 if self._config.isolate_labels else least + frame  # the text then has room of its own
         alloc, most = self._config.max_labels_alloc, self._config.max_num_classes
         limit = None if alloc == "dynamic" else alloc if isinstance(alloc, int) else most
-        return deal(costs, self._core.max_length - least, limit)
+        return deal(costs, self._core.max_length - taken, limit)
 
     def _prompt(self, labels: Sequence[Ids]) -> Ids:
         """A class marker and a label, for each, and the text marker."""
@@ -200,10 +200,7 @@ def _tokenizers(checkpoint: Checkpoint, config: GLiClassConfig) -> tuple[Tokeniz
     """The folder's tokenizer as it reads texts and labels where they stand; neither can write a marker."""
     path = checkpoint.folder / "tokenizer.json"
     state = read_json(path)
-    try:
-        rust = RustTokenizer.from_file(str(path))
-    except Exception as e:  # the Rust side raises plain Exception
-        raise CheckpointError(f"{path} can't be read as a tokenizer ({e}); download the model again.") from e
+    rust = read_tokenizer(path)
     added = {t["id"]: t["content"] for t in state["added_tokens"]}
     markers = []
     for name in ("class_token_index", "text_token_index"):

@@ -227,6 +227,12 @@ def read_json_list(path: Path) -> list[Json]:
     return found
 
 
+def module_kinds(folder: Path) -> list[str]:
+    """The modules of a sentence-transformers folder, by the last part of their names; [] where it is none."""
+    path = folder / "modules.json"
+    return [str(m.get("type")).rsplit(".", 1)[-1] for m in read_json_list(path)] if path.is_file() else []
+
+
 def _parsed(path: Path) -> object:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; expected a model folder with {path.name} in it.")

@@ -44,18 +44,14 @@ def isolated_states(
         crossing: The first layer in which labels attend to the text.
         bias: Added to the attention of a label to the text, before the softmax.
     """
-    same = (owner.unsqueeze(2) == owner.unsqueeze(1)) & mask.unsqueeze(1)
+    alike = owner.unsqueeze(2) == owner.unsqueeze(1)
+    places = alike.tril(-1).sum(2) * mask  # how many tokens of the same owner stand before each; padding has none
+    same = alike & mask.unsqueeze(1)
     text = ((owner == 0) & mask).unsqueeze(1)
-    states: Tensor = encoder.get_submodule("embeddings")(input_ids=ids, position_ids=_places(owner, mask))
+    states: Tensor = encoder.get_submodule("embeddings")(input_ids=ids, position_ids=places)
     never = torch.finfo(states.dtype).min
     apart = torch.zeros_like(same, dtype=states.dtype).masked_fill(~same, never)
     across = apart.masked_fill(text & ~same, bias)
     for number, layer in enumerate(encoder.get_submodule("encoder").get_submodule("layer").children()):
         states = layer(states, (across if number >= crossing else apart).unsqueeze(1))
     return states
-
-
-def _places(owner: Tensor, mask: Tensor) -> Tensor:
-    """(B, S) positions: how many tokens of the same owner stand before each; 0 in padding."""
-    earlier = (owner.unsqueeze(2) == owner.unsqueeze(1)).tril(-1)
-    return earlier.sum(2) * mask

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from headgate.errors import CheckpointError
-from headgate.models.checkpoint import Checkpoint, read_json, read_json_list
+from headgate.models.checkpoint import Checkpoint, module_kinds, read_json, read_json_list
 from headgate.models.storage import read_tensors
 
 ACTIVATIONS = {"Identity": nn.Identity, "GELU": nn.GELU, "ReLU": nn.ReLU, "SiLU": nn.SiLU, "Tanh": nn.Tanh}
@@ -47,8 +47,7 @@ def dense(checkpoint: Checkpoint) -> nn.Module:
     Raises:
         CheckpointError: Their files are missing or damaged, say something else than the weights, or don't fit.
     """
-    modules = read_json_list(checkpoint.folder / "modules.json")
-    kinds = [str(m.get("type")).rsplit(".", 1)[-1] for m in modules]
+    modules, kinds = read_json_list(checkpoint.folder / "modules.json"), module_kinds(checkpoint.folder)
     if kinds != ["Transformer"] + ["Dense"] * (len(kinds) - 1):
         raise CheckpointError(f"{checkpoint.folder} has modules {kinds}; headgate reads Transformer and Dense here.")
     paths = [m.get("path") for m in modules[1:]]

@@ -102,10 +102,7 @@ class Tokenizer:
         path = folder / "tokenizer.json"
         if not path.is_file():
             return cls(_converted(folder))
-        try:
-            return cls(RustTokenizer.from_file(str(path)))
-        except Exception as e:  # the Rust side raises plain Exception
-            raise CheckpointError(f"{path} can't be read as a tokenizer ({e}); download the model again.") from e
+        return cls(read_tokenizer(path))
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Tokens of each text, in order; no special tokens, no truncation."""
@@ -120,6 +117,14 @@ class Tokenizer:
         lost = _lost(text, offsets)
         unknown = (int((ids == self._unknown).sum()) + lost) / max(1, len(ids) + lost)
         return Encoded(ids, offsets, len(text), unknown)
+
+
+def read_tokenizer(path: Path) -> RustTokenizer:
+    """``tokenizer.json`` as it is, or CheckpointError."""
+    try:
+        return RustTokenizer.from_file(str(path))
+    except Exception as e:  # the Rust side raises plain Exception
+        raise CheckpointError(f"{path} can't be read as a tokenizer ({e}); download the model again.") from e
 
 
 def _lost(text: str, offsets: Ids) -> int:

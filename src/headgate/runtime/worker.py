@@ -172,10 +172,8 @@ class _Queue:
     def close(self) -> None:
         """Take nothing more, and fail what waits."""
         self.end()
-        if os.getpid() == self._process:
-            self._fail()
-
-    def _fail(self) -> None:
+        if os.getpid() != self._process:
+            return
         with self._changed:
             left = list(self._requests.values())
             self._requests.clear()
@@ -255,9 +253,9 @@ class _Queue:
         batch: Batch = []
         for turn, places in chosen.items():
             request = there[turn]
-            self._tokens -= request.tokens
-            batch.append((request, request.take(places)))
-            self._tokens += request.tokens
+            taken = request.take(places)
+            self._tokens -= sum(map(request.length, taken))
+            batch.append((request, taken))
             if not request.waiting:
                 del self._requests[id(request)]
         if id(leader) in self._requests:

@@ -88,7 +88,7 @@ over a billion pairs, included MS MARCO, Natural Questions, SQuAD, SNLI and Mult
 WikiAnswers, S2ORC, PAQ, Yahoo Answers, GooAQ, code search and others; see its card for the list. A figure marked
 "source seen by the base" is on a set whose source is among them: read it as an upper bound.
 
-The word embeddings are the base's own, unchanged but for the two markers of the joint scorer. While `mini/route`
+The word embeddings are the base's own, unchanged but for the two markers of the label scorer. While `mini/route`
 learned names of labels, a frozen copy of the base held its states and its choices close to what they were.
 """
 
@@ -109,7 +109,7 @@ _LIMITS = """## Limits
 * `mini/gliclass` judges each label beside the text and knows nothing of the others. Among dozens of close intents it is
   behind `mini/route` (banking77), and it reads the text again for every prompt of labels, so it is slower there.
 * By name, `mini/route` and `mini/gliclass` are below the untrained base's cosine in a template on AG News; names of
-  topics gain less from their training than intents and feelings. Of pairs, `mini/nli` is fit for two or three labels.
+  topics gain less from their training than intents and feelings.
 * The guards lower risk and don't remove it. Prompt injection changes weekly, and hidden instructions that look like
   ordinary requests inside a document are often missed. The toxicity head learned from sets with known dialect and
   identity biases; check it on the voices of your own users.
@@ -158,7 +158,7 @@ def _measured(figures: Json) -> str:
         "    python -m headgate.train.mini --data DATA --out TEXT --only heads names rank --frozen 2 --steps 2100"
         " --fall 0.286",
         "    python -m headgate.train.mini --data DATA --out LABELS --start TEXT --only gliclass --frozen 3"
-        " --steps 1500 --rate 5e-5 --joint-rate 1e-4 --fall 0.5",
+        " --steps 1500 --rate 5e-5 --label-rate 1e-4 --fall 0.5",
         "    python -m headgate.train.mini.export --pairs PAIRS --text TEXT --labels LABELS --out ROUGH",
         "    python -m headgate.train.mini.finish --folder ROUGH --data DATA --out mini --dtype bfloat16",
         "    make mini-report    # and, with --card, this file",

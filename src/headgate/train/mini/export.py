@@ -1,7 +1,7 @@
 """Write the ``mini`` folder from three runs: ``python -m headgate.train.mini.export``.
 
 What embeds and ranks is the base as it was. One run taught the heads and the router, another premises read together
-with hypotheses, the third the joint scorer, whose upper layers stand on the router's. Each has layers of its own, and
+with hypotheses, the third the label scorer, whose upper layers stand on the router's. Each has layers of its own, and
 all stand on the same word embeddings, which nobody trained. The matrices are kept in int8.
 """
 
@@ -35,7 +35,7 @@ TEXT, PAIRS, LABELS = "text", "pairs", "labels"
 RANK = {"maxsim": 16.0, "cosine": 8.0}
 """Both terms then have about the same spread over a query's candidates; dev queries tell no better weights."""
 MARKERS = 2
-"""Rows of the word embeddings that differ from the base's: the joint scorer's markers."""
+"""Rows of the word embeddings that differ from the base's: the label scorer's markers."""
 WEIGHTS = "weights.pt"
 """The file of a run, and of each of its checkpoints, that holds the trained weights."""
 
@@ -125,12 +125,12 @@ def tensors(runs: Mapping[str, Mini]) -> dict[str, Tensor]:
 
 
 def _taught_by(name: str) -> str:
-    """Which run gives a head, or the joint scorer."""
+    """Which run gives a head, or the label scorer."""
     return PAIRS if name.startswith("heads.nli.") else LABELS if name.startswith("gliclass.") else TEXT
 
 
 def _named(model: Mini) -> dict[str, Tensor]:
-    """The weights of the backbone, the heads and the joint scorer."""
+    """The weights of the backbone, the heads and the label scorer."""
     own = {name.removeprefix("multi."): value for name, value in model.weights().items()}
     return {k: v for k, v in own.items() if k.startswith(("backbone.", "heads.", "gliclass."))}
 
@@ -138,7 +138,7 @@ def _named(model: Mini) -> dict[str, Tensor]:
 def scorer(runs: Mapping[str, Mini]) -> Json:
     """scorer.json: which part is what, its template, and which part serves which task; `finish` calibrates it."""
     learned = {"maxsim": runs[TEXT].maxsim.item(), "cosine": runs[TEXT].cosine.item()}
-    joint = _gliclass_config(runs[LABELS])
+    beside = _gliclass_config(runs[LABELS])
     own = {
         name: {"labels": [labels[0]], "type": "multi"} if name in ALARMS else {"labels": list(labels), "type": "single"}
         for name, labels in HEADS.items()
@@ -155,7 +155,7 @@ def scorer(runs: Mapping[str, Mini]) -> Json:
             "nli": _part("cross_encoder", layers=[PAIRS], head="nli", classes=list(HEADS["nli"]), template=TEMPLATE),
             "rank": _part("late_interaction", **RANK, template="{}"),
             "route": _part("late_interaction", layers=[TEXT], **learned, template="{}"),
-            "gliclass": _part("gliclass", layers=[TEXT, LABELS], config=joint, template="{}"),
+            "gliclass": _part("gliclass", layers=[TEXT, LABELS], config=beside, template="{}"),
             "heads": heads,
             "embed": _part("bi_encoder", template="{}"),
         },

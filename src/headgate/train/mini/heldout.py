@@ -274,7 +274,7 @@ def _best_cut(z: np.ndarray, truth: np.ndarray) -> float:
 
 
 def label_order(parts: Parts) -> Json:
-    """How often the joint scorer's choice among 16 labels changes when they are put in another order."""
+    """How often the label scorer's choice among 16 labels changes when they are put in another order."""
     scorer, rng, flips = parts.load("gliclass"), random.Random(5), []
     names = sorted({row["label"] for row in rows(parts.root, "banking77", "test")})
     for row in parts.rows("banking77", "test", 300, shuffled=True):

@@ -23,6 +23,11 @@ from headgate.train.mini.heldout import SUITES, Parts
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
+OUTSIDE = {
+    "AUROC of out-of-scope": "AUROC, in scope against out",
+    "recall at 95 % retention": "out-of-scope recall at 95% in-scope retention",
+}
+"""What a table shows of rows that fit no route, and what the report calls it."""
 GUARDED = ("recall at 1 % false positives", "recall at its threshold", "false positives at its threshold")
 
 
@@ -54,6 +59,8 @@ def _cells(report: Report, column: str) -> Json:
         cells = {"first stage": values[f"{main.name} (first stage)"], **cells}
         gain = next(f for f in report.figures if f.name == f"{main.name} (gain)")
         cells[f"{column}: gain, 95 %"] = f"{gain.low:+.3f} to {gain.high:+.3f}"
+    if report.task == "route":
+        cells |= {name: values[figure] for name, figure in OUTSIDE.items() if figure in values}
     if report.task == "pairs" or column in ("", "route"):
         cells |= {f"{column} accuracy".strip(): values["accuracy"]} if "accuracy" in values else {}
     return cells

@@ -93,7 +93,7 @@ class Nli(Task):
         return -torch.where(target == NOT_ENTAILED, logp[:, 1:].logsumexp(-1), exact).mean()
 
 
-class Joint(Task):
+class Labels(Task):
     """GLiClass: a prompt of labels and a text, one yes or no a label."""
 
     def __init__(self, examples: Examples, text: Text, budget: int) -> None:

@@ -6,7 +6,7 @@ falls in the last steps: a run can be taken up at its height and given more step
 
 The shipped model comes from three runs, since the tasks cost one another more than they give (see benchmarks/LOG.md):
 ``--only nli --rate 1e-4``; ``--only heads names rank --frozen 2``; and on top of that one, ``--only gliclass --frozen 3
---rate 5e-5 --joint-rate 1e-4``. ``headgate.train.mini.export`` joins them with the base itself, which embeds and ranks.
+--rate 5e-5 --label-rate 1e-4``. ``headgate.train.mini.export`` joins them with the base itself, which embeds and ranks.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from headgate.train.mini.data import Examples
 from headgate.train.mini.export import WEIGHTS
 from headgate.train.mini.matching import Names, Retrieval
 from headgate.train.mini.model import BASE, Mini, Text, base_folder, base_tokenizer
-from headgate.train.mini.tasks import Heads, Joint, Nli
+from headgate.train.mini.tasks import Heads, Labels, Nli
 
 log = logging.getLogger(__name__)
 
-TASKS: dict[str, Any] = {"nli": Nli, "gliclass": Joint, "heads": Heads, "rank": Retrieval, "names": Names}
+TASKS: dict[str, Any] = {"nli": Nli, "gliclass": Labels, "heads": Heads, "rank": Retrieval, "names": Names}
 # Padded tokens a batch, weight of the loss, and in every how many steps a task is due.
 BUDGETS = {"nli": 2500, "gliclass": 5000, "heads": 3600, "rank": 2400, "names": 1000}
 WEIGHTS_OF = {"nli": 1.0, "gliclass": 1.0, "heads": 0.7, "rank": 1.0, "names": 1.0}
@@ -53,7 +53,7 @@ class Settings:
         fall: Share of the steps, the last ones, in which the rates fall to nothing.
         seed: Of the weights and of every draw.
         backbone_rate: Highest learning rate of the pretrained weights.
-        joint_rate: Highest learning rate of the joint scorer, which starts as a similarity.
+        label_rate: Highest learning rate of the label scorer, which starts as a similarity.
         head_rate: Highest learning rate of the new weights.
         warmup: Steps in which the rates rise.
         save_steps: How often to write a checkpoint.
@@ -66,7 +66,7 @@ class Settings:
     fall: float = 0.4
     seed: int = 0
     backbone_rate: float = 2e-4
-    joint_rate: float = 3e-4
+    label_rate: float = 3e-4
     head_rate: float = 6e-4
     warmup: int = 150
     save_steps: int = 250
@@ -192,7 +192,7 @@ class MiniTrainer(Trainer):
 
 def optimizer(model: Mini, settings: Settings) -> torch.optim.AdamW:
     """AdamW; biases and norms don't decay."""
-    rates = {id(p): settings.joint_rate for p in model.gliclass.parameters()}
+    rates = {id(p): settings.label_rate for p in model.gliclass.parameters()}
     rates |= {id(p): settings.backbone_rate for p in model.multi.backbone.parameters()}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
@@ -263,7 +263,7 @@ def main(argv: list[str] | None = None) -> None:
         "--rate", type=float, default=usual.backbone_rate, help="highest rate of the pretrained weights"
     )
     parser.add_argument(
-        "--joint-rate", type=float, default=usual.joint_rate, help="highest rate of the joint scorer's own weights"
+        "--label-rate", type=float, default=usual.label_rate, help="highest rate of the label scorer's own weights"
     )
     parser.add_argument(
         "--frozen", type=int, default=usual.frozen, help="how many of the lowest layers stay as they are"
@@ -283,7 +283,7 @@ def main(argv: list[str] | None = None) -> None:
         fall=given.fall,
         seed=given.seed,
         backbone_rate=given.rate,
-        joint_rate=given.joint_rate,
+        label_rate=given.label_rate,
         only=tuple(given.only),
         frozen=given.frozen,
     )
