@@ -5,6 +5,7 @@ argument that answers it; nothing is guessed from a name.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -18,8 +19,9 @@ from headgate.families.gliclass import GLiClassScorer
 from headgate.families.late_interaction import LateInteraction
 from headgate.families.multi_head import MultiHeadClassifier
 from headgate.models.checkpoint import Checkpoint, Json, read_json
+from headgate.models.fastest import fastest
 from headgate.models.storage import weight_files
-from headgate.runtime.device import resolve_device, resolve_dtype
+from headgate.runtime.device import Backend, resolve_backend, resolve_device, resolve_dtype
 
 FamilyName = Literal["cross_encoder", "gliclass", "multi_head", "bi_encoder", "late_interaction"]
 Classes = Sequence[str] | Mapping[str, Sequence[str]]
@@ -45,6 +47,8 @@ def load(  # noqa: PLR0913  one call, everything by name
     template: str | None = None,
     classes: Classes | None = None,
     max_length: int | None = None,
+    backend: Backend = "auto",
+    exact: bool = False,
 ) -> Family:
     """Load a scorer.
 
@@ -55,11 +59,16 @@ def load(  # noqa: PLR0913  one call, everything by name
         family: What the folder holds, where its files leave that open.
         revision: Commit, tag or branch of a Hub id; pin a commit where it matters.
         device: "auto" (cuda, mps, cpu: the first there is), or one that must be there.
-        dtype: "auto", "float32", "float16" or "bfloat16", of the body; the last layer stays float32.
+        dtype: "auto", "float32", "float16", "bfloat16" or, on a CPU, "int8", of the encoder's products; the last layer
+            stays float32. Each of them leaves a text's score to the text, whatever else is in its batch.
         template: Hypothesis template with one ``{}``, in place of the folder's.
         classes: Names of the logits in order, in place of the folder's: ``["entailment",
             "not_entailment"]``, ``["relevance"]`` for a ranker, ``{"sentiment": ["positive", …]}``.
         max_length: Tokens of the longest row, in place of the folder's.
+        backend: "torch" runs headgate's own encoders (BERT, RoBERTa, XLM-R, DeBERTa-v2/v3, ModernBERT; others as
+            transformers has them), "transformers" those of transformers. "auto" is torch, and on a CPU with dtype
+            "auto" takes bfloat16 where the CPU multiplies it faster; ``scorer.run`` says what it chose and why.
+        exact: float32, whatever is faster.
 
     Raises:
         CheckpointError: Files are missing, damaged or ambiguous.
@@ -67,7 +76,16 @@ def load(  # noqa: PLR0913  one call, everything by name
     """
     if family is not None and family not in get_args(FamilyName):
         raise ValueError(f"family is {family!r}; expected one of {list(get_args(FamilyName))}.")
-    files = open_checkpoint(where, revision=revision, device=device, dtype=dtype, max_length=max_length)
+    if exact and dtype not in ("auto", "float32"):
+        raise ValueError(f"exact is set, and dtype is {dtype!r}; expected one of the two.")
+    files = open_checkpoint(
+        where,
+        revision=revision,
+        device=device,
+        dtype="float32" if exact else dtype,
+        max_length=max_length,
+        backend=backend,
+    )
     checkpoint = replace(files, template=template, classes=_classes(classes))
     import torch
 
@@ -83,6 +101,7 @@ def open_checkpoint(
     device: str = "auto",
     dtype: str = "auto",
     max_length: int | None = None,
+    backend: Backend = "torch",
 ) -> Checkpoint:
     """The files that :func:`load` would make a scorer of; arguments and errors are the same."""
     if not isinstance(where, str | Path) or not str(where).strip():
@@ -90,13 +109,20 @@ def open_checkpoint(
     there = resolve_device(device)
     folder, part = _find(str(where), revision)
     weight_files(folder)  # before anything slower: a folder without weights is the commonest mistake
-    return Checkpoint(
+    found = Checkpoint(
         folder=folder,
         settings=_settings(folder, part),
         device=there,
         dtype=resolve_dtype(dtype, there),
         max_length=max_length,
+        backend=resolve_backend(backend),
     )
+    if (backend, dtype, there.type) != ("auto", "auto", "cpu"):
+        return found
+    with suppress(CheckpointError):  # the family says better what its files lack
+        choice = fastest(int(getattr(found.body, "hidden_size", 0)))
+        return replace(found, dtype=choice.dtype, why=choice.why)
+    return found
 
 
 def _find(where: str, revision: str | None) -> tuple[Path, str | None]:

@@ -58,13 +58,12 @@ def test_auto_dtype(monkeypatch: pytest.MonkeyPatch, device: str, bf16: bool, ex
 
 def test_named_dtypes() -> None:
     cpu = torch.device("cpu")
-    assert [resolve_dtype(n, cpu) for n in ("float32", "float16", "bfloat16")] == [
-        torch.float32,
-        torch.float16,
-        torch.bfloat16,
-    ]
-    with pytest.raises(DeviceError, match=r"'int8'.*bfloat16"):
-        resolve_dtype("int8", cpu)
+    named = [resolve_dtype(n, cpu) for n in ("float32", "float16", "bfloat16", "int8")]
+    assert named == [torch.float32, torch.float16, torch.bfloat16, torch.int8]
+    with pytest.raises(DeviceError, match=r"'int4'.*bfloat16"):
+        resolve_dtype("int4", cpu)
+    with pytest.raises(DeviceError, match=r"int8.*cuda.*expected a CPU"):
+        resolve_dtype("int8", torch.device("cuda"))
 
 
 def test_a_cpu_gets_small_batches() -> None:

@@ -1,4 +1,4 @@
-"""What all families share: rendering labels, room for windows, folding windows into Scores."""
+"""What all families share: their parts, rendering labels, room for windows."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -7,17 +7,17 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headgate.calibration import Calibration
 from headgate.errors import CheckpointError, LabelError, LabelTooLongError
 from headgate.models.checkpoint import Checkpoint
 from headgate.runtime.batching import Forward, Ids
 from headgate.runtime.cache import CachedForward
+from headgate.runtime.device import Run
 from headgate.runtime.tokenizer import Encoded, Tokenizer
 from headgate.runtime.windows import characters, windows
 from headgate.runtime.worker import SharedForward, Worker
-from headgate.scores import EMPTY_LOG_ODDS, Ask, Floats, Label, Meaning, Scores, as_label, blank
+from headgate.scores import EMPTY_LOG_ODDS, Ask, Label, Scores, as_label
 
 LEAST_ROOM = 4
 """A label must leave at least one part in four of the model's length to the text."""
@@ -35,6 +35,7 @@ class Core:
         types: True if rows carry token types.
         fingerprint: Of weights, template and classes.
         calibration: Applied to every score; None leaves the model's own numbers.
+        run: How the model runs; None where nobody said.
     """
 
     tokenizer: Tokenizer
@@ -44,20 +45,11 @@ class Core:
     types: bool
     fingerprint: str
     calibration: Calibration | None = None
+    run: Run | None = None
 
     def __post_init__(self) -> None:
         if self.template.count("{}") != 1:
             raise ValueError(f'template is {self.template!r}; expected one "{{}}" where the label goes.')
-
-
-@dataclass(frozen=True)
-class Spot:
-    """The place that one number of a forward pass has in the answer: ask, text, label, characters."""
-
-    ask: int
-    text: int
-    label: int
-    span: tuple[int, int]
 
 
 class Window(NamedTuple):
@@ -118,6 +110,11 @@ class Family(ABC):
     def calibration(self) -> Calibration | None:
         """What every score went through; None leaves the model's own numbers."""
         return self._core.calibration
+
+    @property
+    def run(self) -> Run | None:
+        """Backend, device and dtype of the model, and why these."""
+        return self._core.run
 
     def score(self, texts: Sequence[str], labels: Sequence[str | Label]) -> Scores:
         """Log-odds that ``labels[j]`` is true of ``texts[i]``; see :class:`headgate.Scorer`."""
@@ -247,6 +244,7 @@ def core(checkpoint: Checkpoint, forward: Forward, *, template: str | None = Non
         types=checkpoint.has_types,
         fingerprint=checkpoint.digest(identity),
         calibration=Calibration(**numbers) if numbers and own else None,
+        run=checkpoint.run,
     )
 
 
@@ -254,47 +252,3 @@ def cut(text: Encoded, room: int) -> list[Window]:
     """The windows of a text; neighbours share a quarter of the room."""
     ranges = windows(len(text.ids), room, room // 4)
     return [Window(text.ids[a:b], characters(text.offsets, a, b, text.length), a) for a, b in ranges]
-
-
-def strongest(
-    asks: Sequence[Ask], encoder: Encoder, spots: Sequence[Spot], log_odds: Sequence[float] | Floats, meaning: Meaning
-) -> list[Scores]:
-    """Fold windows: for each text and label the maximum, its characters, and how many there were."""
-    shapes = [(len(ask.texts), len(ask.labels)) for ask in asks]
-    best = [np.full(shape, -np.inf, dtype=np.float32) for shape in shapes]
-    count = [np.zeros(shape, dtype=np.int32) for shape in shapes]
-    spans = [np.zeros((*shape, 2), dtype=np.int32) for shape in shapes]
-    for spot, z in zip(spots, log_odds, strict=True):
-        at = spot.text, spot.label
-        count[spot.ask][at] += 1
-        if z > best[spot.ask][at] or np.isnan(z):  # NaN must get through and stay, to be refused by judge
-            best[spot.ask][at] = z
-            spans[spot.ask][at] = spot.span
-    return [
-        answer(ask, encoder, best[k], windows=count[k], spans=spans[k], meaning=meaning) for k, ask in enumerate(asks)
-    ]
-
-
-def answer(  # noqa: PLR0913  what a Scores is made of, by name
-    ask: Ask,
-    encoder: Encoder,
-    log_odds: NDArray[np.float32],
-    *,
-    windows: NDArray[np.int32],
-    spans: NDArray[np.int32],
-    meaning: Meaning,
-    exclusive: bool = False,
-) -> Scores:
-    """Scores with what the tokenizer knows of each text; empty texts get the least log-odds."""
-    empty = blank(ask.texts)
-    texts = [encoder[t] for t in ask.texts]
-    return Scores(
-        log_odds=np.where(empty[:, None], EMPTY_LOG_ODDS, log_odds).astype(np.float32),
-        meaning=meaning,
-        windows=windows,
-        spans=spans,
-        tokens=np.array([len(t.ids) for t in texts], dtype=np.int32),
-        unknown=np.array([t.unknown for t in texts], dtype=np.float32),
-        empty=empty,
-        exclusive=exclusive,
-    )

@@ -12,7 +12,8 @@ from typing import Literal, Self
 import numpy as np
 
 from headgate.errors import CheckpointError, LabelTooLongError
-from headgate.families.base import Core, Encoder, Family, Spot, core, cut, strongest
+from headgate.families.base import Core, Encoder, Family, core, cut
+from headgate.families.folding import Spot, strongest
 from headgate.models.calls import multi_head, sentence_vectors
 from headgate.models.checkpoint import Checkpoint, module_kinds, read_json, read_json_list
 from headgate.models.multi_head import Pooling

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.errors import CheckpointError, LabelError
-from headgate.families.base import Core, Family, Spot, core, cut, strongest
+from headgate.families.base import Core, Family, core, cut
+from headgate.families.folding import Spot, strongest
 from headgate.models.calls import class_logits, head_logits, multi_head
 from headgate.models.checkpoint import Checkpoint, Json
 from headgate.runtime.batching import Array, Row

@@ -30,7 +30,8 @@ import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 
 from headgate.errors import CheckpointError
-from headgate.families.base import LEAST_ROOM, Core, Encoder, Family, Spot, core, cut, strongest
+from headgate.families.base import LEAST_ROOM, Core, Encoder, Family, core, cut
+from headgate.families.folding import Spot, strongest
 from headgate.models.checkpoint import Checkpoint, Json, read_json
 from headgate.models.gliclass import GLiClass, GLiClassConfig
 from headgate.runtime.batching import Ids, Row
@@ -167,7 +168,8 @@ def _part(checkpoint: Checkpoint, config: GLiClassConfig) -> GLiClass:
 
 def _filled(checkpoint: Checkpoint, config: GLiClassConfig, inner: Json, encoder: str, rest: str) -> GLiClass:
     """The encoder under one prefix, everything else, in float32, under another."""
-    model = GLiClass(checkpoint.encoder(inner, encoder), config)
+    # Isolated labels look into the encoder's layers.
+    model = GLiClass(checkpoint.encoder(inner, encoder, plain=config.isolate_labels), config)
     weights = {k: v.float() for k, v in checkpoint.part(rest).items() if not k.startswith("encoder_model.")}
     try:
         found = model.load_state_dict(weights, strict=False)

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.errors import LabelTooLongError
-from headgate.families.base import Core, Encoder, Family, Spot, core, cut, strongest
+from headgate.families.base import Core, Encoder, Family, core, cut
 from headgate.families.bi_encoder import pooling_and_prompts
+from headgate.families.folding import Spot, strongest
 from headgate.models.calls import multi_head, token_states
 from headgate.models.checkpoint import Checkpoint
 from headgate.runtime.batching import Array, Ids, Row

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from headgate.errors import CheckpointError
 from headgate.models.checkpoint import Checkpoint
 from headgate.models.multi_head import MultiHead, Pooling
+from headgate.models.packed.encoder import PackedEncoder
 from headgate.runtime.torch_forward import Batch, Module
 
 
@@ -58,6 +59,7 @@ def class_logits(model: nn.Module) -> Module:
 
 def head_logits(model: MultiHead, heads: Sequence[str]) -> Module:
     """(rows, all classes) logits of several heads side by side, from one pass."""
+    model = model.reading_pooled()
 
     def call(batch: Batch) -> Tensor:
         found = model(batch.ids, batch.mask, batch.types, heads)
@@ -68,6 +70,7 @@ def head_logits(model: MultiHead, heads: Sequence[str]) -> Module:
 
 def sentence_vectors(model: MultiHead) -> Module:
     """(rows, hidden) pooled states."""
+    model = model.reading_pooled()
 
     def call(batch: Batch) -> Tensor:
         return model.pool(model.encode(batch.ids, batch.mask, batch.types), batch.mask)
@@ -90,9 +93,11 @@ def projected_states(encoder: nn.Module, projection: nn.Module) -> Module:
     """For each row (tokens, width): its token states after a projection, which runs in float32."""
 
     def call(batch: Batch) -> list[Tensor]:
-        inputs = {"input_ids": batch.ids, "attention_mask": batch.mask.long()}
+        inputs: dict[str, object] = {"input_ids": batch.ids, "attention_mask": batch.mask.long()}
         if batch.types is not None:
             inputs["token_type_ids"] = batch.types
+        if isinstance(encoder, PackedEncoder):
+            inputs["lengths"] = batch.lengths
         states = projection(encoder(**inputs).last_hidden_state.float())
         return [s[:n] for s, n in zip(states, batch.lengths, strict=True)]
 

@@ -8,19 +8,21 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakValueDictionary
 
 import torch
 import transformers
 from torch import Tensor, nn
 
-from headgate.errors import CheckpointError
+from headgate.errors import CheckpointError, DeviceError
+from headgate.models.building import built, settings_of
+from headgate.models.packed.encoder import PackedEncoder, can_pack
 from headgate.models.storage import Unpacked, read_tensors, weight_files
+from headgate.runtime.device import Run
 from headgate.runtime.tokenizer import Tokenizer
 from headgate.runtime.torch_forward import Module, TorchForward
 
@@ -38,10 +40,12 @@ class Checkpoint:
         folder: Holds config.json, tokenizer.json and the weights.
         settings: scorer.json of this part; {} where there is none.
         device: Where the weights go.
-        dtype: Of the body; the last linear layer stays in float32.
+        dtype: Of the body's products; the last linear layer stays in float32.
         template: In place of the folder's own.
         classes: In place of the folder's own.
         max_length: In place of the folder's own, in tokens.
+        backend: What runs the encoder.
+        why: The dtype and backend were chosen, in words.
     """
 
     folder: Path
@@ -51,6 +55,8 @@ class Checkpoint:
     template: str | None = None
     classes: tuple[str, ...] | dict[str, tuple[str, ...]] | None = None
     max_length: int | None = None
+    backend: Literal["torch", "transformers"] = "torch"
+    why: str = "it was asked for"
 
     @cached_property
     def config(self) -> Json:
@@ -64,7 +70,7 @@ class Checkpoint:
             (self.config[k] for k in ("encoder_config", "backbone") if isinstance(self.config.get(k), dict)),
             None,
         )
-        return _settings(inner or self.config, self.folder)
+        return settings_of(inner or self.config, self.folder)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -105,15 +111,22 @@ class Checkpoint:
         """The weights whose names begin with ``prefix``, without it."""
         return {k.removeprefix(prefix): self.tensors[k] for k in self.tensors if k.startswith(prefix)}
 
-    def encoder(self, config: Json, prefix: str) -> nn.Module:
-        """The transformers encoder of ``config`` with the weights under ``prefix``, shared in memory."""
-        key = (str(self.folder.resolve()), self.digest(), prefix, str(self.device), str(self.dtype))
+    def encoder(self, config: Json, prefix: str, *, plain: bool = False) -> nn.Module:
+        """The encoder of ``config`` with the weights under ``prefix``, shared in memory.
+
+        Args:
+            config: Of transformers.
+            prefix: Of the names of its weights.
+            plain: The module of transformers itself, for who wants more of it than the states of the last layer.
+        """
+        backend = "transformers" if plain else self.backend
+        key = (str(self.folder.resolve()), self.digest(), prefix, str(self.device), str(self.dtype), backend)
         with _SHARING:
             found = _SHARED.get(key)
             if found is None:
                 weights = self.part(prefix)
                 pooler = any(k.startswith("pooler.") for k in weights)
-                found = self._built(config, weights, "AutoModel", pooler=pooler)
+                found = self._running(self._built(config, weights, pooler=pooler), backend)
                 _SHARED[key] = found
         return found
 
@@ -126,7 +139,13 @@ class Checkpoint:
         config = (
             {**self.config, "num_labels": logits} if logits != len(self.config.get("id2label") or ()) else self.config
         )
-        model = self._built(config, self.tensors, "AutoModelForSequenceClassification", pooler=True)
+        model = self._built(config, self.tensors, auto="AutoModelForSequenceClassification", pooler=True)
+        encoder = self._running(model.get_submodule(str(model.base_model_prefix)), self.backend)
+        if not isinstance(encoder, PackedEncoder):
+            model = model.to(self.dtype)
+        elif self.config.get("classifier_pooling", "cls") == "cls":
+            encoder = encoder.reading_first()
+        setattr(model, str(model.base_model_prefix), encoder)
         body = f"{model.base_model_prefix}."  # XLM-R registers it behind its classifier
         last = [m for k, m in model.named_modules() if isinstance(m, nn.Linear) and not k.startswith(body)][-1]
         last.float()
@@ -137,6 +156,11 @@ class Checkpoint:
         """A Forward over ``module``, padding as the tokenizer's model does."""
         pad = getattr(self.body, "pad_token_id", None)
         return TorchForward(module, self.device, pad=pad if isinstance(pad, int) else 0, max_tokens=max_tokens)
+
+    @property
+    def run(self) -> Run:
+        """How the model runs, in words."""
+        return Run(self.backend, str(self.device), str(self.dtype).removeprefix("torch."), self.why)
 
     @property
     def has_types(self) -> bool:
@@ -181,34 +205,30 @@ class Checkpoint:
                 limits[name] = int(said)
         return limits
 
-    def _built(self, config: Json, weights: Mapping[str, Tensor], auto: str, *, pooler: bool) -> nn.Module:
-        settings = _settings(config, self.folder)
-        cls = _class(settings, auto, self.folder)
-        extra = (
-            {}
-            if pooler or "add_pooling_layer" not in cls.__init__.__code__.co_varnames
-            else {"add_pooling_layer": False}
-        )
-        try:
-            with _SHARING, quietly():
-                model, info = cls.from_pretrained(
-                    None,
-                    config=settings,
-                    state_dict=dict(weights),
-                    dtype=self.dtype,
-                    output_loading_info=True,
-                    **extra,
-                )
-        except (RuntimeError, ValueError, KeyError) as e:
-            raise CheckpointError(f"the weights in {self.folder} don't fit its config.json: {e}") from e
-        missing = sorted(info["missing_keys"]) + sorted(str(k) for k in info["mismatched_keys"])
-        if missing:
-            raise CheckpointError(
-                f"{self.folder} lacks {len(missing)} weights of {cls.__name__}, such as {missing[:3]}; "
-                "expected all of them, since the rest would be random. Is it the right family and folder?"
+    def _built(
+        self, config: Json, weights: Mapping[str, Tensor], *, auto: str = "AutoModel", pooler: bool
+    ) -> nn.Module:
+        """A module of transformers, frozen, on the device."""
+        settings = settings_of(config, self.folder)
+        with _SHARING:
+            made = built(settings, weights, auto=auto, pooler=pooler, dtype=self._stored, where=self.folder)
+        return made.to(self.device)
+
+    @property
+    def _stored(self) -> torch.dtype:
+        """Of the weights as they are read: on a CPU what runs here keeps float32 wherever that costs nothing."""
+        return torch.float32 if self.device.type == "cpu" or self.dtype == torch.int8 else self.dtype
+
+    def _running(self, inner: nn.Module, backend: str) -> nn.Module:
+        """An encoder of transformers as the backend runs it."""
+        if backend == "torch" and can_pack(inner):
+            return PackedEncoder(inner, self.dtype)
+        if self.dtype == torch.int8:
+            raise DeviceError(
+                f'dtype "int8" stands with a {inner.config.model_type} encoder, which transformers runs here; '  # type: ignore[union-attr]
+                'expected another dtype for it, such as "bfloat16".'
             )
-        built: nn.Module = model.eval().requires_grad_(False).to(self.device)
-        return built
+        return inner.to(self.dtype)
 
 
 def read_json(path: Path) -> Json:
@@ -241,39 +261,6 @@ def _parsed(path: Path) -> object:
     except ValueError as e:
         raise CheckpointError(f"{path} is not JSON ({e}); download the model again.") from e
     return found
-
-
-def _settings(config: Json, folder: Path) -> transformers.PreTrainedConfig:
-    """The configuration as an object, or CheckpointError for a model that transformers doesn't have."""
-    try:
-        return transformers.AutoConfig.for_model(**config)
-    except (KeyError, TypeError, ValueError) as e:
-        raise CheckpointError(
-            f"{folder} has model_type {config.get('model_type')!r}, which transformers {transformers.__version__} "
-            "does not have; headgate never runs code from a checkpoint."
-        ) from e
-
-
-def _class(settings: transformers.PreTrainedConfig, auto: str, folder: Path) -> Any:  # noqa: ANN401
-    try:
-        return getattr(transformers, auto)._model_mapping[type(settings)]
-    except KeyError as e:
-        raise CheckpointError(f"{folder} has model_type {settings.model_type!r}, for which there is no {auto}.") from e
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Without bars, and without a report of weights that a family leaves aside: what is missing raises."""
-    say = transformers.utils.logging
-    bars, level = say.is_progress_bar_enabled(), say.get_verbosity()
-    say.disable_progress_bar()
-    say.set_verbosity_error()
-    try:
-        yield
-    finally:
-        say.set_verbosity(level)
-        if bars:
-            say.enable_progress_bar()
 
 
 def _samples(path: Path) -> Iterator[bytes]:

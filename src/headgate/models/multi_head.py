@@ -7,10 +7,13 @@ philipp-zettl/multi-head-sequence-classification-model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from copy import copy
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
+
+from headgate.models.packed.encoder import PackedEncoder
 
 Pooling = Literal["cls", "mean"]
 
@@ -40,6 +43,14 @@ class MultiHead(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(hidden, size) for name, size in heads.items()})
         self.pooling: Pooling = pooling
         self.normalize = normalize
+
+    def reading_pooled(self) -> Self:
+        """The same model for who reads pooled states alone: an encoder that can leaves the others out."""
+        if self.pooling != "cls" or not isinstance(self.backbone, PackedEncoder):
+            return self
+        twin = copy(self)
+        twin._modules = {**self._modules, "backbone": self.backbone.reading_first()}
+        return twin
 
     def encode(self, ids: Tensor, mask: Tensor, types: Tensor | None = None) -> Tensor:
         """Run the encoder.

@@ -1,10 +1,31 @@
-"""Which device and dtype a model runs on."""
+"""Which device, dtype and backend a model runs on."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 
 from headgate.errors import DeviceError
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+Backend = Literal["auto", "torch", "transformers"]
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a scorer's model runs.
+
+    Attributes:
+        backend: "torch" (headgate's own modules, where it has them) or "transformers" (that library's).
+        device: As torch names it.
+        dtype: Of the encoder's products; the last linear layer runs in float32.
+        why: One sentence.
+    """
+
+    backend: str
+    device: str
+    dtype: str
+    why: str
 
 
 def resolve_device(device: str) -> torch.device:
@@ -30,7 +51,7 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """``"auto"`` is float32 on a CPU and on mps, bfloat16 or else float16 on cuda.
 
     Raises:
-        DeviceError: A name that is none of float32, float16, bfloat16.
+        DeviceError: An unknown name, or int8 on another device than a CPU that has it.
     """
     if dtype == "auto":
         if device.type != "cuda":
@@ -38,7 +59,20 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if dtype not in DTYPES:
         raise DeviceError(f'dtype is {dtype!r}; expected "auto" or one of {sorted(DTYPES)}.')
+    if dtype == "int8" and not (device.type == "cpu" and torch.backends.mkldnn.is_available()):
+        raise DeviceError(f'dtype is "int8" on {device}; expected a CPU whose PyTorch has oneDNN. Take another dtype.')
     return DTYPES[dtype]
+
+
+def resolve_backend(backend: str) -> Literal["torch", "transformers"]:
+    """``"auto"`` is torch.
+
+    Raises:
+        ValueError: Another name.
+    """
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend is {backend!r}; expected one of {list(get_args(Backend))}.")
+    return "transformers" if backend == "transformers" else "torch"
 
 
 def token_budget(device: torch.device) -> int:

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +45,8 @@ def start(where: str | Path, *, revision: str | None = None, max_length: int | N
     Raises:
         CheckpointError: Files are missing, damaged or ambiguous.
     """
-    return open_checkpoint(where, revision=revision, device="cpu", dtype="float32", max_length=max_length)
+    found = open_checkpoint(where, revision=revision, device="cpu", dtype="float32", max_length=max_length)
+    return replace(found, backend="transformers")  # gradients flow through its modules
 
 
 def different(out: str | Path, checkpoint: Checkpoint) -> None:

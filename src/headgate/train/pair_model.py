@@ -17,8 +17,9 @@ from transformers import AutoModelForSequenceClassification, Trainer
 
 from headgate.errors import CheckpointError
 from headgate.families.cross_encoder import RELEVANCE, class_names
+from headgate.models.building import quietly
 from headgate.models.calls import class_logits, head_logits, multi_head
-from headgate.models.checkpoint import Checkpoint, quietly
+from headgate.models.checkpoint import Checkpoint
 from headgate.runtime.torch_forward import Module
 from headgate.train.common import copy_tokenizer, trainable
 

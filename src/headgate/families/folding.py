@@ -1,0 +1,64 @@
+"""From one number a window to Scores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.families.base import Encoder
+from headgate.scores import EMPTY_LOG_ODDS, Ask, Floats, Meaning, Scores, blank
+
+
+@dataclass(frozen=True)
+class Spot:
+    """The place that one number of a forward pass has in the answer: ask, text, label, characters."""
+
+    ask: int
+    text: int
+    label: int
+    span: tuple[int, int]
+
+
+def strongest(
+    asks: Sequence[Ask], encoder: Encoder, spots: Sequence[Spot], log_odds: Sequence[float] | Floats, meaning: Meaning
+) -> list[Scores]:
+    """Fold windows: for each text and label the maximum, its characters, and how many there were."""
+    shapes = [(len(ask.texts), len(ask.labels)) for ask in asks]
+    best = [np.full(shape, -np.inf, dtype=np.float32) for shape in shapes]
+    count = [np.zeros(shape, dtype=np.int32) for shape in shapes]
+    spans = [np.zeros((*shape, 2), dtype=np.int32) for shape in shapes]
+    for spot, z in zip(spots, log_odds, strict=True):
+        at = spot.text, spot.label
+        count[spot.ask][at] += 1
+        if z > best[spot.ask][at] or np.isnan(z):  # NaN must get through and stay, to be refused by judge
+            best[spot.ask][at] = z
+            spans[spot.ask][at] = spot.span
+    return [
+        answer(ask, encoder, best[k], windows=count[k], spans=spans[k], meaning=meaning) for k, ask in enumerate(asks)
+    ]
+
+
+def answer(  # noqa: PLR0913  what a Scores is made of, by name
+    ask: Ask,
+    encoder: Encoder,
+    log_odds: NDArray[np.float32],
+    *,
+    windows: NDArray[np.int32],
+    spans: NDArray[np.int32],
+    meaning: Meaning,
+    exclusive: bool = False,
+) -> Scores:
+    """Scores with what the tokenizer knows of each text; empty texts get the least log-odds."""
+    empty = blank(ask.texts)
+    texts = [encoder[t] for t in ask.texts]
+    return Scores(
+        log_odds=np.where(empty[:, None], EMPTY_LOG_ODDS, log_odds).astype(np.float32),
+        meaning=meaning,
+        windows=windows,
+        spans=spans,
+        tokens=np.array([len(t.ids) for t in texts], dtype=np.int32),
+        unknown=np.array([t.unknown for t in texts], dtype=np.float32),
+        empty=empty,
+        exclusive=exclusive,
+    )

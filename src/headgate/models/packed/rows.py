@@ -1,0 +1,135 @@
+"""Where the rows of a packed batch lie, and how attention goes through them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+SHORT = 128
+"""Rows up to so many tokens share one attention call, filled up to the longest of them."""
+NEAR = 16
+"""And differ by fewer tokens than this: what is filled up is cheaper than one more call."""
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Neighbouring rows that attention takes at once.
+
+    Attributes:
+        start: First token of the first row.
+        stop: Behind the last token of the last row.
+        count: Rows.
+        length: Tokens of the longest.
+        mask: (count, 1, 1, length) bool, True on tokens that others attend to; None for all.
+        full: (count, length) bool, True on tokens; None where all rows are of that length.
+    """
+
+    start: int
+    stop: int
+    count: int
+    length: int
+    mask: Tensor | None
+    full: Tensor | None
+
+
+Attend = Callable[[Tensor, Tensor, Tensor, Group], Tensor]
+"""q (rows, heads, queries, d), k and v (rows, heads, tokens, d) to (rows, heads, queries, d)."""
+
+
+class Rows:
+    """The rows of a packed batch, one after another.
+
+    Args:
+        lengths: Tokens of each row, at least 1.
+        device: Where the batch is.
+        attended: How many tokens of each row, the first ones, others attend to; None for all.
+    """
+
+    def __init__(self, lengths: Sequence[int], device: torch.device, attended: Sequence[int] | None = None) -> None:
+        self.lengths = list(lengths)
+        self.device = device
+        self.attended = None if attended is None or list(attended) == self.lengths else list(attended)
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """(rows,) int64: the first token of each row."""
+        sizes = torch.tensor([0, *self.lengths[:-1]], device=self.device)
+        return sizes.cumsum(0)
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """(tokens,) int64: places within the row, from 0 on."""
+        return torch.cat([torch.arange(n, device=self.device) for n in self.lengths])
+
+    @cached_property
+    def bounds(self) -> Tensor:
+        """(rows + 1,) int32: where rows begin and the last one ends, as variable-length kernels want it."""
+        ends = torch.tensor([0, *self.lengths], device=self.device).cumsum(0)
+        return ends.to(torch.int32)
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """All rows, in order."""
+        found, first, start = [], 0, 0
+        for i in range(1, len(self.lengths) + 1):
+            if i < len(self.lengths) and _near(self.lengths[first : i + 1]):
+                continue
+            stop = start + sum(self.lengths[first:i])
+            found.append(self._group(start, stop, slice(first, i)))
+            first, start = i, stop
+        return found
+
+    def _group(self, start: int, stop: int, rows: slice) -> Group:
+        lengths = self.lengths[rows]
+        longest = max(lengths)
+        full = None if min(lengths) == longest else self._begin(lengths, longest)
+        keys = full if self.attended is None else self._begin(self.attended[rows], longest)
+        return Group(start, stop, len(lengths), longest, None if keys is None else keys[:, None, None], full)
+
+    def _begin(self, sizes: list[int], longest: int) -> Tensor:
+        """(rows, longest) bool, True on the first tokens of each."""
+        return torch.arange(longest, device=self.device) < torch.tensor(sizes, device=self.device)[:, None]
+
+    def attend(self, qkv: Tensor, attend: Attend, *, first: bool) -> Tensor:
+        """Attention of every row to itself.
+
+        Args:
+            qkv: (tokens, 3, heads, d).
+            attend: What a group goes through.
+            first: Of each row the first token alone asks: (rows, heads x d) comes back.
+
+        Returns:
+            (tokens, heads x d), or one line a row.
+        """
+        width = qkv.shape[-2] * qkv.shape[-1]
+        found = qkv.new_empty(len(self.lengths) if first else len(qkv), width)
+        row = 0
+        for group in self.groups:
+            part = _filled(qkv[group.start : group.stop], group)  # (rows, length, 3, heads, d)
+            q, k, v = part.permute(2, 0, 3, 1, 4)
+            out = attend(q[:, :, :1] if first else q, k, v, group).transpose(1, 2)  # (rows, queries, heads, d)
+            if first:
+                found[row : row + group.count] = out.reshape(group.count, width)
+            elif group.full is None:
+                found[group.start : group.stop] = out.reshape(-1, width)
+            else:
+                found[group.start : group.stop] = out.flatten(2)[group.full]
+            row += group.count
+        return found
+
+
+def _near(lengths: list[int]) -> bool:
+    """True if rows may share a call."""
+    low, high = min(lengths), max(lengths)
+    return low == high or (high <= SHORT and high - low < NEAR)
+
+
+def _filled(tokens: Tensor, group: Group) -> Tensor:
+    """(rows, length, …) from (tokens, …)."""
+    if group.full is None:
+        return tokens.view(group.count, group.length, *tokens.shape[1:])
+    out = tokens.new_zeros(group.count, group.length, *tokens.shape[1:])
+    out[group.full] = tokens
+    return out
