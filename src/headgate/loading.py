@@ -17,8 +17,10 @@ from headgate.families.cross_encoder import CrossEncoder, class_names
 from headgate.families.gliclass import GLiClassScorer
 from headgate.families.late_interaction import LateInteraction
 from headgate.families.multi_head import MultiHeadClassifier
+from headgate.families.tasksource import TaskHeads, task_scorer
 from headgate.models.checkpoint import Checkpoint, Json, read_json
 from headgate.models.storage import weight_files
+from headgate.models.tasksource import holds_tasks
 from headgate.runtime.device import resolve_device, resolve_dtype
 
 FamilyName = Literal["cross_encoder", "gliclass", "multi_head", "bi_encoder", "late_interaction"]
@@ -45,6 +47,8 @@ def load(  # noqa: PLR0913  one call, everything by name
     template: str | None = None,
     classes: Classes | None = None,
     max_length: int | None = None,
+    backbone: str | Path | None = None,
+    heads: Sequence[str] | TaskHeads | None = None,
 ) -> Family:
     """Load a scorer.
 
@@ -60,6 +64,10 @@ def load(  # noqa: PLR0913  one call, everything by name
         classes: Names of the logits in order, in place of the folder's: ``["entailment",
             "not_entailment"]``, ``["relevance"]`` for a ranker, ``{"sentiment": ["positive", …]}``.
         max_length: Tokens of the longest row, in place of the folder's.
+        backbone: Where encoder and tokenizer are of a folder that holds heads only: a folder or a Hub id, which
+            ``owner/name@commit`` pins.
+        heads: Names of those to load where a folder holds many, as tasksource's; all in one pass. A
+            :class:`headgate.TaskHeads` says more: task embeddings, and which of two texts comes first.
 
     Raises:
         CheckpointError: Files are missing, damaged or ambiguous.
@@ -72,8 +80,20 @@ def load(  # noqa: PLR0913  one call, everything by name
     import torch
 
     with torch.random.fork_rng(devices=[]):  # modules are born with random weights; the caller's draws stay theirs
+        if heads is not None or backbone is not None or holds_tasks(checkpoint):
+            base = None if backbone is None else _backbone(backbone, device, dtype, max_length)
+            wanted = heads if isinstance(heads, TaskHeads) else TaskHeads(heads or ())
+            return task_scorer(checkpoint, base, wanted, family)
         chosen = _FAMILIES[family or _family(checkpoint)]
         return (ColBERT if chosen is LateInteraction and is_colbert(checkpoint) else chosen).from_checkpoint(checkpoint)
+
+
+def _backbone(where: str | Path, device: str, dtype: str, max_length: int | None) -> Checkpoint:
+    """Its files; a Hub id may end in ``@`` and a revision, which no name of the Hub holds."""
+    name, at, revision = str(where).partition("@")
+    if not at or Path(where).expanduser().exists():
+        return open_checkpoint(where, device=device, dtype=dtype, max_length=max_length)
+    return open_checkpoint(name, revision=revision, device=device, dtype=dtype, max_length=max_length)
 
 
 def open_checkpoint(
