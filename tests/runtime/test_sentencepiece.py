@@ -41,7 +41,7 @@ MAPPED = {
     "two spaces": "a \u00a0 hub",
     "controls": "the\t\r\n\x7fhub",
 }
-ENDS = ["hub\u200b", "hub \u200b ", "\u200bhub", "\u00a0", "", "hub\u3000"]
+ENDS = ["hub\u200b", "hub \u200b ", "\u200bhub", "\u00a0", "", "hub\u3000", "\x85", "\x85hub \x85"]
 SPECIAL = {
     "deberta-v2": {"pad_piece": "[PAD]", "bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]"}
     | {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3},

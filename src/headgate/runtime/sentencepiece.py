@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, normalizers
+from tokenizers import AddedToken, Regex, Tokenizer, normalizers
 
 from headgate.errors import CheckpointError, MissingExtraError
 
@@ -85,8 +85,7 @@ def _converted(folder: Path, layout: Layout) -> Tokenizer:
     converter: Any = getattr(convert_slow_tokenizer, layout.converter)(original)
     original.convert_tokens_to_ids = {piece: i for i, (piece, _) in enumerate(converter.vocab(converter.proto))}.get
     rust: Tokenizer = converter.converted()
-    # SentencePiece drops trailing space that the map made, of a zero-width space for one; DeBERTa's converter forgets.
-    rust.normalizer = normalizers.Sequence([rust.normalizer, normalizers.Strip(left=False, right=True)])
+    rust.normalizer = _normalizer(converter.proto.normalizer_spec.precompiled_charsmap, original.do_lower_case)
     for at, token in sorted(_added(folder, said).items()):
         rust.add_tokens([token])
         if rust.token_to_id(token.content) != at:
@@ -94,6 +93,14 @@ def _converted(folder: Path, layout: Layout) -> Tokenizer:
                 f"token {token.content!r} would be {rust.token_to_id(token.content)}, and is added as {at}"
             )
     return rust
+
+
+def _normalizer(charsmap: bytes, lower: bool) -> normalizers.Normalizer:
+    """As SentencePiece has it; the converters strip other white space too, and DeBERTa's not what the map makes."""
+    steps: list[normalizers.Normalizer] = [normalizers.Lowercase()] if lower else []
+    steps += [normalizers.Precompiled(charsmap)] if charsmap else []
+    spaces = [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex(r"\A | \z"), "")]
+    return normalizers.Sequence([*steps, *spaces])
 
 
 def _added(folder: Path, said: dict[str, Any]) -> dict[int, AddedToken]:
