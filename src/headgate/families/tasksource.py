@@ -4,6 +4,9 @@ A head that reads one text becomes a part of a :class:`MultiHeadClassifier`, lab
 which one class is true, or the order of a one-logit head, ``"task:value"``. A head that reads two becomes a
 :class:`CrossEncoder`. The files do not say which of the two texts comes first, so the caller does.
 
+Checkpoints trained before April 2023 kept the pooler of one task for all, with which other heads say nothing; not every
+such file can be told from a later one. Check a head on a few labelled examples before relying on it.
+
 Source: sileod/tasksource ``tasks.py`` (the input order of each task), sileod/deberta-v3-base-tasksource-adapters.
 """
 
