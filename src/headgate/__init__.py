@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ScorerError,
         UnknownLabelError,
     )
+    from headgate.families.tasksource import TaskHeads
     from headgate.guard import Guard, Rule, Verdict
     from headgate.loading import load
     from headgate.rerank import Hit, Reranker
@@ -51,6 +52,7 @@ _HOME = {
     "Scorer": "scores",
     "ScorerError": "errors",
     "Scores": "scores",
+    "TaskHeads": "families.tasksource",
     "UnknownLabelError": "errors",
     "Verdict": "guard",
     "Worker": "runtime.worker",
@@ -84,6 +86,7 @@ __all__ = [
     "Scorer",
     "ScorerError",
     "Scores",
+    "TaskHeads",
     "UnknownLabelError",
     "Verdict",
     "Worker",

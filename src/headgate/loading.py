@@ -4,9 +4,10 @@ Which family a folder holds is read from its files. What they leave open raises 
 argument that answers it; nothing is guessed from a name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -18,9 +19,11 @@ from headgate.families.cross_encoder import CrossEncoder, class_names
 from headgate.families.gliclass import GLiClassScorer
 from headgate.families.late_interaction import LateInteraction
 from headgate.families.multi_head import MultiHeadClassifier
+from headgate.families.tasksource import TaskHeads, task_scorer
 from headgate.models.checkpoint import Checkpoint, Json, read_json
 from headgate.models.fastest import fastest
 from headgate.models.storage import weight_files
+from headgate.models.tasksource import holds_tasks
 from headgate.runtime.device import Backend, resolve_backend, resolve_device, resolve_dtype
 
 FamilyName = Literal["cross_encoder", "gliclass", "multi_head", "bi_encoder", "late_interaction"]
@@ -49,6 +52,8 @@ def load(  # noqa: PLR0913  one call, everything by name
     max_length: int | None = None,
     backend: Backend = "auto",
     exact: bool = False,
+    backbone: str | Path | None = None,
+    heads: Sequence[str] | TaskHeads | None = None,
 ) -> Family:
     """Load a scorer.
 
@@ -69,6 +74,10 @@ def load(  # noqa: PLR0913  one call, everything by name
             transformers has them), "transformers" those of transformers. "auto" is torch, and on a CPU with dtype
             "auto" takes bfloat16 where the CPU multiplies it faster; ``scorer.run`` says what it chose and why.
         exact: float32, whatever is faster.
+        backbone: Where encoder and tokenizer are of a folder that holds heads only: a folder or a Hub id, which
+            ``owner/name@commit`` pins.
+        heads: Names of those to load where a folder holds many, as tasksource's; all in one pass. A
+            :class:`headgate.TaskHeads` says more: task embeddings, and which of two texts comes first.
 
     Raises:
         CheckpointError: Files are missing, damaged or ambiguous.
@@ -78,20 +87,25 @@ def load(  # noqa: PLR0913  one call, everything by name
         raise ValueError(f"family is {family!r}; expected one of {list(get_args(FamilyName))}.")
     if exact and dtype not in ("auto", "float32"):
         raise ValueError(f"exact is set, and dtype is {dtype!r}; expected one of the two.")
-    files = open_checkpoint(
-        where,
-        revision=revision,
-        device=device,
-        dtype="float32" if exact else dtype,
-        max_length=max_length,
-        backend=backend,
-    )
+    dtype = "float32" if exact else dtype
+    opened = partial(open_checkpoint, device=device, dtype=dtype, max_length=max_length, backend=backend)
+    files = opened(where, revision=revision)
     checkpoint = replace(files, template=template, classes=_classes(classes))
     import torch
 
     with torch.random.fork_rng(devices=[]):  # modules are born with random weights; the caller's draws stay theirs
+        if heads is not None or backbone is not None or holds_tasks(checkpoint):
+            base = None if backbone is None else _backbone(backbone, opened)
+            wanted = heads if isinstance(heads, TaskHeads) else TaskHeads(heads or ())
+            return task_scorer(checkpoint, base, wanted, family)
         chosen = _FAMILIES[family or _family(checkpoint)]
         return (ColBERT if chosen is LateInteraction and is_colbert(checkpoint) else chosen).from_checkpoint(checkpoint)
+
+
+def _backbone(where: str | Path, opened: Callable[..., Checkpoint]) -> Checkpoint:
+    """Its files; a Hub id may end in ``@`` and a revision, which no name of the Hub holds."""
+    name, at, revision = str(where).partition("@")
+    return opened(where) if not at or Path(where).expanduser().exists() else opened(name, revision=revision)
 
 
 def open_checkpoint(

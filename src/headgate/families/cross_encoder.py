@@ -86,11 +86,13 @@ class CrossEncoder(Family):
     Args:
         parts: Tokenizer, forward (rows to (classes,) logits), template, lengths.
         classes: What the logits mean.
+        label_first: True if rows are (label, text); None is as rankers and NLI have it.
     """
 
-    def __init__(self, parts: Core, classes: Classes) -> None:
+    def __init__(self, parts: Core, classes: Classes, *, label_first: bool | None = None) -> None:
         super().__init__(parts)
         self._classes = classes
+        self._label_first = classes.ranker if label_first is None else label_first
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -144,7 +146,7 @@ class CrossEncoder(Family):
                 column = self._column(as_label(label).relation)
                 for i, text in enumerate(ask.texts):
                     for ids, span, _ in cut(encoder[text], room):
-                        first, second = (hypothesis, ids) if self._classes.ranker else (ids, hypothesis)
+                        first, second = (hypothesis, ids) if self._label_first else (ids, hypothesis)
                         rows.append(pair.row(first, second, types=self._core.types))
                         spots.append(Spot(k, i, j, span))
                         columns.append(column)

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from headgate.errors import CheckpointError
 from headgate.runtime.batching import Ids, Row
+from headgate.runtime.sentencepiece import from_sentencepiece
 
 _JOINERS = "\u200d\ufe0f"  # they hold emoji together
 
@@ -98,11 +99,16 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path) -> "Tokenizer":
-        """Read ``tokenizer.json`` verbatim, or have transformers convert what there is instead."""
+        """Read ``tokenizer.json`` verbatim, or convert what there is instead.
+
+        Raises:
+            CheckpointError: There is nothing to read, or nothing that can be converted without loss.
+            MissingExtraError: There is a SentencePiece model only, and protobuf is not installed.
+        """
         path = folder / "tokenizer.json"
-        if not path.is_file():
-            return cls(_converted(folder))
-        return cls(read_tokenizer(path))
+        if path.is_file():
+            return cls(read_tokenizer(path))
+        return cls(from_sentencepiece(folder) if any(folder.glob("*.model")) else _converted(folder))
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Tokens of each text, in order; no special tokens, no truncation."""
