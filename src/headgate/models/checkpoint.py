@@ -29,6 +29,8 @@ _SHARED: WeakValueDictionary[tuple[str, ...], nn.Module] = WeakValueDictionary()
 _SHARING = threading.RLock()  # and one model is built at a time: transformers sets torch's default dtype meanwhile
 _AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer", "data2vec-text"}
 
+_WITH_DECODER = {"t5", "mt5", "umt5"}  # AutoModel adds one, whether or not there are weights for it
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -105,15 +107,20 @@ class Checkpoint:
         """The weights whose names begin with ``prefix``, without it."""
         return {k.removeprefix(prefix): self.tensors[k] for k in self.tensors if k.startswith(prefix)}
 
-    def encoder(self, config: Json, prefix: str) -> nn.Module:
-        """The transformers encoder of ``config`` with the weights under ``prefix``, shared in memory."""
-        key = (str(self.folder.resolve()), self.digest(), prefix, str(self.device), str(self.dtype))
+    def encoder(self, config: Json, prefix: str, *, plain: bool = False) -> nn.Module:
+        """The encoder of ``config`` with the weights under ``prefix``, shared in memory.
+
+        With ``plain`` it is the module of transformers itself, of which more than the last states can be asked.
+        """
+        key = (str(self.folder.resolve()), self.digest(), prefix, str(self.device), str(self.dtype), str(plain))
         with _SHARING:
             found = _SHARED.get(key)
             if found is None:
                 weights = self.part(prefix)
                 pooler = any(k.startswith("pooler.") for k in weights)
-                found = self._built(config, weights, "AutoModel", pooler=pooler)
+                alone = config.get("model_type") in _WITH_DECODER and not self.has(f"{prefix}decoder.")
+                auto = "AutoModelForTextEncoding" if alone else "AutoModel"
+                found = self._built(config, weights, auto, pooler=pooler)
                 _SHARED[key] = found
         return found
 
@@ -150,7 +157,7 @@ class Checkpoint:
         Raises:
             CheckpointError: None of them does, or the caller asks for more than there are positions.
         """
-        limits = self._limits()
+        limits = length_limits(self.body, self.home)
         wanted = self.settings.get("max_length") if self.max_length is None else self.max_length
         if wanted is None and not limits:
             raise CheckpointError(f"{self.folder} does not say how long a text may be; pass load(…, max_length=…).")
@@ -167,19 +174,6 @@ class Checkpoint:
             for piece in _samples(path):
                 sha.update(piece)
         return sha.hexdigest()[:12]
-
-    def _limits(self) -> dict[str, int]:
-        limits = {}
-        positions = getattr(self.body, "max_position_embeddings", None)
-        if isinstance(positions, int) and positions > 0:
-            offset = (self.body.pad_token_id or 0) + 1  # these count positions from the padding id on
-            limits["positions"] = positions - (offset if self.body.model_type in _AFTER_PADDING else 0)
-        files = {"tokenizer_config.json": "model_max_length", "sentence_bert_config.json": "max_seq_length"}
-        for name, key in files.items():
-            said = read_json(self.home / name).get(key) if (self.home / name).is_file() else None
-            if isinstance(said, int | float) and 0 < said < 1e6:  # transformers writes 1e30 for "unknown"
-                limits[name] = int(said)
-        return limits
 
     def _built(self, config: Json, weights: Mapping[str, Tensor], auto: str, *, pooler: bool) -> nn.Module:
         settings = _settings(config, self.folder)
@@ -209,6 +203,21 @@ class Checkpoint:
             )
         built: nn.Module = model.eval().requires_grad_(False).to(self.device)
         return built
+
+
+def length_limits(body: transformers.PreTrainedConfig, folder: Path) -> dict[str, int]:
+    """How many tokens a row may have: by its positions, and by what files of the folder say."""
+    limits = {}
+    positions = getattr(body, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        offset = (body.pad_token_id or 0) + 1  # these count positions from the padding id on
+        limits["positions"] = positions - (offset if body.model_type in _AFTER_PADDING else 0)
+    files = {"tokenizer_config.json": "model_max_length", "sentence_bert_config.json": "max_seq_length"}
+    for name, key in files.items():
+        said = read_json(folder / name).get(key) if (folder / name).is_file() else None
+        if isinstance(said, int | float) and 0 < said < 1e6:  # transformers writes 1e30 for "unknown"
+            limits[name] = int(said)
+    return limits
 
 
 def read_json(path: Path) -> Json:
