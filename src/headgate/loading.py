@@ -15,6 +15,7 @@ from headgate.families.bi_encoder import BiEncoder
 from headgate.families.colbert import METADATA, ColBERT, is_colbert
 from headgate.families.cross_encoder import CrossEncoder, class_names
 from headgate.families.gliclass import GLiClassScorer
+from headgate.families.gliclass_towers import BiEncoderGLiClassScorer, FusedGLiClassScorer
 from headgate.families.late_interaction import LateInteraction
 from headgate.families.multi_head import MultiHeadClassifier
 from headgate.models.checkpoint import Checkpoint, Json, read_json
@@ -30,6 +31,10 @@ _FAMILIES: dict[str, type[Family]] = {
     "multi_head": MultiHeadClassifier,
     "bi_encoder": BiEncoder,
     "late_interaction": LateInteraction,
+}
+_GLICLASS: dict[str, type[Family]] = {  # others, by their architecture_type
+    "bi-encoder": BiEncoderGLiClassScorer,
+    "bi-encoder-fused": FusedGLiClassScorer,
 }
 _MINI = Path(__file__).parent / "mini"
 _SAFE_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", METADATA]
@@ -72,8 +77,7 @@ def load(  # noqa: PLR0913  one call, everything by name
     import torch
 
     with torch.random.fork_rng(devices=[]):  # modules are born with random weights; the caller's draws stay theirs
-        chosen = _FAMILIES[family or _family(checkpoint)]
-        return (ColBERT if chosen is LateInteraction and is_colbert(checkpoint) else chosen).from_checkpoint(checkpoint)
+        return _class(family or _family(checkpoint), checkpoint).from_checkpoint(checkpoint)
 
 
 def open_checkpoint(
@@ -160,6 +164,16 @@ def _classes(classes: Classes | None) -> tuple[str, ...] | dict[str, tuple[str, 
     if isinstance(classes, Mapping):
         return {head: tuple(names) for head, names in classes.items()}
     return tuple(classes)
+
+
+def _class(family: str, checkpoint: Checkpoint) -> type[Family]:
+    """What reads the layout of these files."""
+    chosen = _FAMILIES[family]
+    if chosen is LateInteraction and is_colbert(checkpoint):
+        return ColBERT
+    if chosen is GLiClassScorer and "config" not in checkpoint.settings:
+        return _GLICLASS.get(str(checkpoint.config.get("architecture_type")), chosen)
+    return chosen
 
 
 def _family(checkpoint: Checkpoint) -> str:

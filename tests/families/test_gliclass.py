@@ -332,7 +332,8 @@ def test_rows_of_a_batch_do_not_meet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"architecture_type": "bi-encoder"}, "bi-encoder"),
+        ({"architecture_type": "bi-encoder"}, "bi-encoder; expected encoder_config and label_model_config"),
+        ({"architecture_type": "bi-encoder", "use_lstm": True}, "use_lstm True"),
         ({"architecture_type": "decoder-kv"}, "decoder-kv"),
         ({"squeeze_layers": True}, "layer_wise_attention"),
         ({"use_lstm": True}, "lstm.lstm"),
