@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from headgate import CheckpointError, load
-from tests.parity.test_gliclass import PUBLISHED, TEXTS, compare, gliclass, published
+from tests.parity.test_gliclass import PUBLISHED, TEXTS, compare, gliclass, pipeline, published
 
 LABELS = ["password reset", "a refund of the invoice", "soil"]
 LAYERS = {"all": 3, "without embeddings": 2}
@@ -74,6 +74,18 @@ def test_calibrator(tmp_path: Path, normalize: bool, bias: bool) -> None:
     more = {"calibrator_hidden_size": 24, "calibrator_beta_max": 2.0, "calibrator_use_bias": bias}
     model = made(tmp_path, use_calibrator=True, normalize_features=normalize, scorer_type="mlp", **more)
     compare(tmp_path, model)
+
+
+def test_empty_slots_compete_too(tmp_path: Path) -> None:
+    model = made(tmp_path, scorer_type="hopfield", max_labels_alloc=8, prompt_first=True)
+    run = pipeline(model, tmp_path)
+    with torch.inference_mode():
+        expected = [
+            model(**run.prepare_inputs([text], LABELS, same_labels=True), max_num_classes=8).logits[0, :3].numpy()
+            for text in TEXTS
+        ]
+    found = load(tmp_path, device="cpu").score(TEXTS, LABELS).log_odds
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", PUBLISHED)

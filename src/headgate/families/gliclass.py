@@ -109,11 +109,12 @@ class GLiClassScorer(Family):
         costs = [1 + len(labels[self._render(label)].ids) for label in ask.labels]
         for label, cost in zip(ask.labels, costs, strict=True):
             self._room(frame + cost, as_label(label).text)
+        return deal(costs, self._core.max_length - self._taken(frame), self._config.most_labels)
+
+    def _taken(self, frame: int) -> int:
+        """Tokens of the model's length that labels can't have, ``frame`` special ones among them."""
         least = -(-self._core.max_length // LEAST_ROOM)
-        taken = 0 if self._config.isolate_labels else least + frame  # the text then has room of its own
-        alloc, most = self._config.max_labels_alloc, self._config.max_num_classes
-        limit = None if alloc == "dynamic" else alloc if isinstance(alloc, int) else most
-        return deal(costs, self._core.max_length - taken, limit)
+        return 0 if self._config.isolate_labels else least + frame  # the text then has room of its own
 
     def _prompt(self, labels: Sequence[Ids]) -> Ids:
         """A class marker and a label, for each, and the text marker."""

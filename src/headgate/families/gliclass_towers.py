@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Self, TypeVar, cast
 import numpy as np
 
 from headgate.errors import CheckpointError, LabelTooLongError
-from headgate.families.base import LEAST_ROOM, Core, Encoder, Family, Spot, core, cut, strongest
+from headgate.families.base import Core, Encoder, Family, Spot, core, cut, strongest
 from headgate.families.gliclass import GLiClassScorer, deal
 from headgate.families.gliclass_files import fill, length, reach, tokenizers
 from headgate.models.checkpoint import Checkpoint
@@ -149,9 +149,8 @@ class FusedGLiClassScorer(GLiClassScorer):
     def _prompts(self, ask: Ask, labels: Encoder) -> list[range]:
         for label in ask.labels:
             self._reader.row(labels[self._render(label)].ids, as_label(label).text)
-        least = -(-self._core.max_length // LEAST_ROOM)
-        frame = self._core.tokenizer.single.size + 1  # and the text marker
-        return deal([1] * len(ask.labels), self._core.max_length - least - frame)
+        taken = self._taken(self._core.tokenizer.single.size + 1)  # and the text marker
+        return deal([1] * len(ask.labels), self._core.max_length - taken)
 
     def _frame(self, labels: Sequence[Ids]) -> tuple[Callable[[Ids], Row], int]:
         told = [self._labels.single.row(ids).ids for ids in labels]

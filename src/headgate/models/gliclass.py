@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from headgate.errors import CheckpointError
 from headgate.models.gliclass_config import ISOLATED, GLiClassConfig
-from headgate.models.gliclass_layers import Head, LayerAttention, TextLSTM, behind, label_states, pooled
+from headgate.models.gliclass_layers import Head, LayerAttention, TextLSTM, behind, filled_up, label_states, pooled
 from headgate.models.isolated import can_isolate, isolated_states
 
 __all__ = ["ISOLATED", "GLiClass", "GLiClassConfig"]
@@ -73,7 +73,8 @@ class GLiClass(Head):
                 states, text = self.lstm(states, text)
                 mask = text
             t = self.texts(pooled(states, mask, text, self.config))
-            return self.judge(t, self.classes(labels), counts, text)
+            c, slots = filled_up(labels, counts, self.config.slots)
+            return self.judge(t, self.classes(c), counts, text, slots)
 
     def _encode(self, ids: Tensor, mask: Tensor, types: Tensor | None) -> Tensor:
         config, text = self.config, behind(ids, mask, self.config)

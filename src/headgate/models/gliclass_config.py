@@ -147,6 +147,19 @@ class GLiClassConfig:
         return ISOLATED if self.isolate_labels else self.architecture_type
 
     @property
+    def most_labels(self) -> int | None:
+        """Of one prompt; None for any number."""
+        if self.architecture_type == "uni-encoder" and isinstance(self.max_labels_alloc, int):
+            return self.max_labels_alloc
+        dynamic = self.max_labels_alloc == "dynamic" and self.architecture_type == "uni-encoder"
+        return None if dynamic else self.max_num_classes
+
+    @property
+    def slots(self) -> int:
+        """How many vectors at least compete for a text."""
+        return (self.most_labels or 0) if self.scorer_type == "hopfield" else 0
+
+    @property
     def joint(self) -> bool:
         """True if a label's logit depends on the other labels of its call."""
         together = self.scorer_type == "hopfield" or self.use_calibrator

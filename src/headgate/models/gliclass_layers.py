@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, normalize
+from torch.nn.functional import binary_cross_entropy_with_logits, normalize, pad
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from headgate.models.gliclass_config import ACTIVATIONS, TOWERS, GLiClassConfig
@@ -53,7 +53,7 @@ class Head(nn.Module):
     def _scaled(self, x: Tensor) -> Tensor:
         return normalize(x, dim=-1) if self.config.normalize_features else x
 
-    def judge(self, t: Tensor, c: Tensor, counts: Tensor, text: Tensor) -> list[Tensor]:
+    def judge(self, t: Tensor, c: Tensor, counts: Tensor, text: Tensor, slots: Tensor | None = None) -> list[Tensor]:
         """One raw logit a label: its log-odds of being true of the text.
 
         Args:
@@ -61,17 +61,19 @@ class Head(nn.Module):
             c: (N, D) labels of all rows, one row after another.
             counts: (B,) int64, labels of each row.
             text: (B, S) bool, which states are text.
+            slots: (B,) int64, vectors in `c` of each row, of which the first are labels; None: all are.
 
         Returns:
             B tensors (K_i,).
         """
-        logits: Tensor = self.scorer(t, c, torch.repeat_interleave(counts), text)
+        sizes = (counts if slots is None else slots).tolist()
+        logits: Tensor = self.scorer(t, c, torch.repeat_interleave(counts if slots is None else slots), text)
         if self.config.normalize_features or self.config.architecture_type in TOWERS:
             logits = logits * self.logit_scale
-        rows = logits.split(counts.tolist())
+        labels, rows = ([x[:n] for x, n in zip(y.split(sizes), counts.tolist(), strict=True)] for y in (c, logits))
         if not self.config.use_calibrator:
-            return list(rows)
-        return [self.calibrator(*row) for row in zip(t, c.split(counts.tolist()), rows, strict=True)]
+            return rows
+        return [self.calibrator(*row) for row in zip(t, labels, rows, strict=True)]
 
 
 class LayerAttention(nn.Module):
@@ -110,12 +112,10 @@ class TextLSTM(nn.Module):
 
     def forward(self, states: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """New states (B, T, D) of the tokens in ``text`` (B, S) alone, moved to the front, and which are no padding."""
-        lengths = text.sum(1)
-        order = text.int().argsort(dim=1, descending=True, stable=True)
-        front = states.gather(1, order.unsqueeze(-1).expand_as(states))
-        packed = pack_padded_sequence(front, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        found, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
-        return found, torch.arange(found.shape[1], device=text.device) < lengths.unsqueeze(1)
+        places, there = fronted(text)
+        front = states.gather(1, places.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
+        packed = pack_padded_sequence(front, there.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.lstm(packed)[0], batch_first=True)[0], there
 
 
 class Calibrator(nn.Module):
@@ -193,6 +193,22 @@ def label_states(states: Tensor, ids: Tensor, mask: Tensor, config: GLiClassConf
     n = int(marks.sum())
     sums = states.new_zeros(n, states.shape[-1]).index_add(0, label, states[spans])
     return sums / torch.bincount(label, minlength=n).clamp(min=1).unsqueeze(-1), marks.sum(1)
+
+
+def filled_up(labels: Tensor, counts: Tensor, slots: int) -> tuple[Tensor, Tensor]:
+    """Zeros behind the labels (N, D) of each row until they are ``slots``, and how many each row has then.
+
+    Published code compares a text with such slots as well, which only the scorer "hopfield" notices.
+    """
+    rows = [pad(x, (0, 0, 0, max(0, slots - len(x)))) for x in labels.split(counts.tolist())]
+    return torch.cat(rows), counts.clamp(min=slots)
+
+
+def fronted(chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """The places of the tokens chosen in each row (B, S), in order, and which of the places are no padding: (B, T)."""
+    lengths = chosen.sum(1)
+    places = chosen.int().argsort(dim=1, descending=True, stable=True)[:, : int(lengths.max())]
+    return places, torch.arange(places.shape[1], device=places.device) < lengths.unsqueeze(1)
 
 
 def behind(ids: Tensor, mask: Tensor, config: GLiClassConfig) -> Tensor:
