@@ -15,6 +15,7 @@ from headgate.families.bi_encoder import BiEncoder
 from headgate.families.colbert import METADATA, ColBERT, is_colbert
 from headgate.families.cross_encoder import CrossEncoder, class_names
 from headgate.families.gliclass import GLiClassScorer
+from headgate.families.gliclass_decoder import DecoderGLiClassScorer
 from headgate.families.gliclass_encoder_decoder import EncoderDecoderGLiClassScorer
 from headgate.families.gliclass_towers import BiEncoderGLiClassScorer, FusedGLiClassScorer
 from headgate.families.late_interaction import LateInteraction
@@ -36,6 +37,7 @@ _FAMILIES: dict[str, type[Family]] = {
 _GLICLASS: dict[str, type[Family]] = {  # others, by their architecture_type
     "bi-encoder": BiEncoderGLiClassScorer,
     "bi-encoder-fused": FusedGLiClassScorer,
+    "decoder-kv": DecoderGLiClassScorer,
     "encoder-decoder": EncoderDecoderGLiClassScorer,
     "encoder-decoder-cls": EncoderDecoderGLiClassScorer,
 }
