@@ -19,7 +19,7 @@ LABELS = ["password reset", "a refund of the invoice", "soil"]
 
 
 def made(folder: Path, kind: str, body: str = "t5", **settings: Any) -> torch.nn.Module:
-    model = published(folder, body, architecture_type=kind, **{"initializer_range": 0.2} | settings)
+    model = published(folder, body, architecture_type=kind, **{"initializer_range": 0.15} | settings)
     if model.calibrator is not None:
         for parameter in model.calibrator.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
@@ -84,7 +84,7 @@ def test_options(tmp_path: Path, more: dict[str, Any], kind: str) -> None:
 @pytest.mark.parametrize(
     "more",
     [{"pooling_strategy": p} for p in ("avg", "last", "max", "rms")]
-    + [{"use_lstm": True}, {"scorer_type": "cross-attn", "pooling_strategy": "pass"}],
+    + [{"use_lstm": True}, {"scorer_type": "cross-attn", "pooling_strategy": "pass", "initializer_range": 0.2}],
     ids=str,
 )
 def test_text_pooling(tmp_path: Path, more: dict[str, Any]) -> None:
@@ -128,6 +128,15 @@ def test_contract(tmp_path: Path, kind: str) -> None:
     scorer = load(tmp_path, device="cpu")
     assert scorer.joint
     check_scorer(scorer, labels=["password reset", "billing", "soil"])
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_half_precision_stops_at_the_encoder_and_decoder(tmp_path: Path, kind: str) -> None:
+    made(tmp_path, kind, scorer_type="mlp", initializer_range=0.1)
+    exact = load(tmp_path, device="cpu").score(TEXTS, LABELS).log_odds
+    half = load(tmp_path, device="cpu", dtype="bfloat16").score(TEXTS, LABELS).log_odds
+    np.testing.assert_allclose(half, exact, atol=0.1)
+    assert (half != half.astype("float16")).any()
 
 
 @pytest.mark.parametrize("kind", BOTH)

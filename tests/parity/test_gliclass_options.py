@@ -88,10 +88,20 @@ def test_empty_slots_compete_too(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("shape", PUBLISHED)
-@pytest.mark.parametrize("body", ["t5", "umt5"])
+@pytest.mark.parametrize("shape", [*PUBLISHED, "multilang-ultra"])
+@pytest.mark.parametrize("body", ["t5", "mt5", "umt5"])
 def test_t5_encoders(tmp_path: Path, body: str, shape: str) -> None:
-    compare(tmp_path, made(tmp_path, body, **PUBLISHED[shape]))
+    settings = PUBLISHED.get(shape, {**PUBLISHED["multilang"], "use_segment_embeddings": True})
+    compare(tmp_path, made(tmp_path, body, **settings))
+
+
+@pytest.mark.parametrize("name", ["squeeze_layers", "use_lstm", "encoder_layer_id"])
+def test_half_precision_stops_at_the_encoder(tmp_path: Path, name: str) -> None:
+    made(tmp_path, scorer_type="mlp", **OPTIONS[name])
+    exact = load(tmp_path, device="cpu").score(TEXTS, LABELS).log_odds
+    half = load(tmp_path, device="cpu", dtype="bfloat16").score(TEXTS, LABELS).log_odds
+    np.testing.assert_allclose(half, exact, atol=0.1)
+    assert (half != half.astype("float16")).any()
 
 
 @pytest.mark.parametrize("gone", ["shared.weight", "encoder.embed_tokens.weight"])

@@ -207,6 +207,19 @@ def test_long_texts_many_labels_and_labels_that_do_not_fit(tmp_path: Path, kind:
     scorer.score(["a"], ["hub " * 15])
     with pytest.raises(LabelTooLongError, match="expected at most 64"):
         scorer.score(["a"], ["soil", "hub " * 80])
+    parts = scorer.split_label("hub " * 80)
+    assert len(parts) > 1
+    assert "".join(parts).count("hub") >= 80
+    assert np.isfinite(scorer.score(["a"], parts).log_odds).all()
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_half_precision_stops_at_the_encoders(tmp_path: Path, kind: str) -> None:
+    published(tmp_path, kind, scorer_type="mlp", initializer_range=0.08)
+    exact = load(tmp_path, device="cpu").score(TEXTS, LABELS).log_odds
+    half = load(tmp_path, device="cpu", dtype="bfloat16").score(TEXTS, LABELS).log_odds
+    np.testing.assert_allclose(half, exact, atol=0.1)
+    assert (half != half.astype("float16")).any()
 
 
 def test_each_text_and_label_is_read_once(tmp_path: Path) -> None:

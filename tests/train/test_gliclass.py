@@ -562,3 +562,9 @@ def test_a_calibrator_would_be_wrong_after_training(tmp_path: Path) -> None:
     options.made(tmp_path, use_calibrator=True)
     with pytest.raises(CheckpointError, match="has a calibrator"):
         train_gliclass(tmp_path, texts(4, seed=0), tmp_path / "out")
+
+
+def test_only_uni_encoders_are_trained(tmp_path: Path) -> None:
+    parity.published(tmp_path, "t5", architecture_type="encoder-decoder")
+    with pytest.raises(CheckpointError, match="'encoder-decoder'; expected a uni-encoder, which alone can be trained"):
+        train_gliclass(tmp_path, texts(4, seed=0), tmp_path / "out")

@@ -65,7 +65,10 @@ class GLiClassScorer(Family):
         own = checkpoint.settings.get("config")
         config = GLiClassConfig.from_dict(checkpoint.config if own is None else own)
         if config.architecture not in ("uni-encoder", ISOLATED):
-            raise CheckpointError(f"architecture_type is {config.architecture!r}; expected a uni-encoder here.")
+            raise CheckpointError(
+                f"architecture_type is {config.architecture!r}; expected a uni-encoder, which alone can be trained and "
+                "be part of a folder. load(…) reads a published folder of the others."
+            )
         model = _model(checkpoint, config) if own is None else _part(checkpoint, config)
         texts, labels = tokenizers(checkpoint, config, text_first=not config.prompt_first)
         forward = checkpoint.forward(lambda batch: model(batch.ids, batch.mask, batch.types))

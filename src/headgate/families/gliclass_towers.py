@@ -32,6 +32,7 @@ from headgate.models.gliclass_config import GLiClassConfig
 from headgate.models.gliclass_towers import BiEncoder, Compare, Fused, comparison
 from headgate.runtime.batching import Ids, Row
 from headgate.runtime.tokenizer import Tokenizer
+from headgate.runtime.windows import characters, windows
 from headgate.scores import Ask, Scores, as_label
 
 Model = TypeVar("Model", BiEncoder, Fused)
@@ -59,6 +60,13 @@ class LabelReader(NamedTuple):
                 'the label encoder reads. Shorten it; a reranker may split a long query: long_query="windows".'
             )
         return found
+
+    def split(self, label: str, template: str) -> list[str]:
+        """The parts of a long label that the tower reads, each within the template, in order."""
+        encoded, around = self.tokenizer.encode([label, template.replace("{}", "")])
+        room = self.max_length - self.tokenizer.single.size - len(around.ids)
+        spans = [characters(encoded.offsets, a, b, encoded.length) for a, b in windows(len(encoded.ids), room, 0)]
+        return [label[a:b] for a, b in spans]
 
 
 class BiEncoderGLiClassScorer(Family):
@@ -91,31 +99,32 @@ class BiEncoderGLiClassScorer(Family):
         parts = replace(parts, types=False, max_length=length(checkpoint))
         return cls(parts, config, comparison(model.head(), checkpoint.device), labels)
 
+    def split_label(self, label: str) -> list[str]:
+        """The parts of a long query that the label tower reads, in order."""
+        return self._labels.split(label, self._core.template)
+
     def _score_many(self, asks: Sequence[Ask]) -> list[Scores]:
         texts, labels = self._encoder(asks), Encoder(self._labels.tokenizer)
         labels.add([self._render(label) for ask in asks for label in ask.labels])
         single = self._core.tokenizer.single
+        room = self._core.max_length - single.size
         rows: list[Row] = []
-        windows: list[list[tuple[int, tuple[int, int]]]] = []
+        places: list[list[tuple[int, tuple[int, int]]]] = []  # of each ask's windows: which text, which characters
         for ask in asks:
             self._entailment_only(ask.labels)
             told = [self._labels.row(labels[self._render(x)].ids, as_label(x).text) for x in ask.labels]
-            rows += [Row(ids, np.ones_like(ids)) for ids in told]
-            pieces = [
-                (i, w) for i, t in enumerate(ask.texts) for w in cut(texts[t], self._core.max_length - single.size)
-            ]
+            pieces = [(i, window) for i, text in enumerate(ask.texts) for window in cut(texts[text], room)]
             read = [single.row(window.ids).ids for _, window in pieces]
-            rows += [Row(ids, np.zeros_like(ids)) for ids in read]
-            windows.append([(i, window.span) for i, window in pieces])
+            rows += [Row(ids, np.ones_like(ids)) for ids in told] + [Row(ids, np.zeros_like(ids)) for ids in read]
+            places.append([(i, window.span) for i, window in pieces])
         vectors = iter(self._core.forward(rows))
         spots: list[Spot] = []
         found: list[float] = []
         for k, ask in enumerate(asks):
-            c, t = ([next(vectors) for _ in some] for some in (ask.labels, windows[k]))
-            if not c or not t:
-                continue
-            found += self._compare(np.stack(t), np.stack(c)).ravel().tolist()
-            spots += [Spot(k, i, j, span) for i, span in windows[k] for j in range(len(ask.labels))]
+            c, t = ([next(vectors) for _ in some] for some in (ask.labels, places[k]))
+            if c and t:
+                found += self._compare(np.stack(t), np.stack(c)).ravel().tolist()
+                spots += [Spot(k, i, j, span) for i, span in places[k] for j in range(len(ask.labels))]
         return strongest(asks, texts, spots, found, "probability")
 
 
@@ -145,6 +154,10 @@ class FusedGLiClassScorer(GLiClassScorer):
         forward = checkpoint.forward(lambda batch: model(batch.ids, batch.mask, batch.types))
         parts = core(checkpoint, forward, template="{}", identity=identity)
         return cls(replace(parts, tokenizer=texts, types=False, max_length=length(checkpoint)), config, labels)
+
+    def split_label(self, label: str) -> list[str]:
+        """The parts of a long query that the label tower reads, in order."""
+        return self._reader.split(label, self._core.template)
 
     def _prompts(self, ask: Ask, labels: Encoder) -> list[range]:
         for label in ask.labels:

@@ -81,9 +81,10 @@ class LayerAttention(nn.Module):
 
     Args:
         width: Of the encoder.
-        layers: How many of its states it takes, from the last one back. Published code stacks all of them, the
-            embeddings first, and makes weights for one less, so that it fails. Weights of that shape are read here as
-            those of the layers without the embeddings: likely, and not proven.
+        layers: How many of its states it takes, from the last one back. Published code, 0.1.3 to 0.1.21, stacks all of
+            them, the embeddings first, and makes weights for one less, so that it fails. Weights of that number are
+            read here as those of the layers without the embeddings, which is likely and not proven;
+            ``tests/parity/test_golden.py`` compares with logits of a published model.
     """
 
     def __init__(self, width: int, layers: int) -> None:
