@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from headgate import CheckpointError, load
+from headgate.loading import open_checkpoint
 from headgate.models import storage
 from headgate.models.checkpoint import Checkpoint
 from headgate.models.storage import Unpacked, packed
@@ -202,3 +204,12 @@ def test_no_length_anywhere(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text('{"model_max_length": 1e30}')
     with pytest.raises(CheckpointError, match=r"how long a text may be.*max_length="):
         _ = Checkpoint(folder, {}, torch.device("cpu"), torch.float32).length
+
+
+def test_a_plain_encoder_is_its_own(tmp_path: Path) -> None:
+    tiny.cross_encoder(tmp_path, "bert", {0: "entailment", 1: "not_entailment"})
+    checkpoint = open_checkpoint(tmp_path, device="cpu")
+    encoder, plain = (checkpoint.encoder(checkpoint.config, "bert.", plain=plain) for plain in (False, True))
+    assert checkpoint.encoder(checkpoint.config, "bert.", plain=True) is plain
+    assert checkpoint.encoder(checkpoint.config, "bert.") is encoder
+    assert isinstance(plain, PreTrainedModel)

@@ -18,8 +18,11 @@ from transformers import (
     DebertaV2Config,
     DistilBertConfig,
     ModernBertConfig,
+    MT5Config,
     PreTrainedConfig,
     RobertaConfig,
+    T5Config,
+    UMT5Config,
     XLMRobertaConfig,
 )
 
@@ -52,6 +55,7 @@ SIZES: dict[str, Any] = {
     "initializer_range": 0.5,  # large, so that scores spread and a mistake shows
     "max_position_embeddings": 64,
 }
+T5 = {"t5": T5Config, "mt5": MT5Config, "umt5": UMT5Config}
 BODIES = ("bert", "roberta", "xlm-roberta", "deberta-v2", "modernbert", "bart")
 
 
@@ -64,9 +68,9 @@ def tokenizer(body: str) -> Tokenizer:
         tok.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         vocab = {piece: i for i, piece in enumerate([*special, *_pieces(tok, "##")])}
         tok.model = models.WordPiece(vocab, unk_token="[UNK]")
-    elif body in ("xlm-roberta", "deberta-v2"):
+    elif body in ("xlm-roberta", "deberta-v2", *T5):
         special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
-        if body == "xlm-roberta":
+        if body != "deberta-v2":
             special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
         tok = Tokenizer(models.Unigram())
         tok.normalizer = normalizers.NFKC()
@@ -103,6 +107,8 @@ def _template(tok: Tokenizer, body: str) -> Any:
         if body != "xlm-roberta":
             return processors.RobertaProcessing(eos, bos, add_prefix_space=False)
         return processors.TemplateProcessing("<s> $A </s>", "<s> $A </s> </s> $B </s>", [bos, eos])
+    if body in T5:
+        return processors.TemplateProcessing("$A </s>", "$A </s> $B </s>", [("</s>", tok.token_to_id("</s>"))])
     cls, sep = ("[CLS]", tok.token_to_id("[CLS]")), ("[SEP]", tok.token_to_id("[SEP]"))
     second = ":1" if body == "bert" else ""
     return processors.TemplateProcessing("[CLS] $A [SEP]", f"[CLS] $A [SEP] $B{second} [SEP]{second}", [cls, sep])
@@ -134,6 +140,10 @@ def config(body: str, tok: Tokenizer, **more: Any) -> PreTrainedConfig:
     if body == "modernbert":
         special = {"cls_token_id": tok.token_to_id("[CLS]"), "sep_token_id": tok.token_to_id("[SEP]")}
         return ModernBertConfig(**SIZES, **vocab, **ids, **special, local_attention=16, reference_compile=False, **more)
+    if body in T5:  # its config.json says "d_model", "num_layers" and "num_heads"
+        shape = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+        ids |= {"eos_token_id": tok.token_to_id("</s>"), "decoder_start_token_id": pad}
+        return T5[body](**vocab, **ids, **shape, relative_attention_num_buckets=8, **more)
     ids |= {
         "bos_token_id": tok.token_to_id("<s>"),
         "eos_token_id": tok.token_to_id("</s>"),

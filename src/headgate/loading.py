@@ -17,6 +17,9 @@ from headgate.families.bi_encoder import BiEncoder
 from headgate.families.colbert import METADATA, ColBERT, is_colbert
 from headgate.families.cross_encoder import CrossEncoder, class_names
 from headgate.families.gliclass import GLiClassScorer
+from headgate.families.gliclass_decoder import DecoderGLiClassScorer
+from headgate.families.gliclass_encoder_decoder import EncoderDecoderGLiClassScorer
+from headgate.families.gliclass_towers import BiEncoderGLiClassScorer, FusedGLiClassScorer
 from headgate.families.late_interaction import LateInteraction
 from headgate.families.multi_head import MultiHeadClassifier
 from headgate.families.tasksource import TaskHeads, task_scorer
@@ -35,6 +38,13 @@ _FAMILIES: dict[str, type[Family]] = {
     "multi_head": MultiHeadClassifier,
     "bi_encoder": BiEncoder,
     "late_interaction": LateInteraction,
+}
+_GLICLASS: dict[str, type[Family]] = {  # others, by their architecture_type
+    "bi-encoder": BiEncoderGLiClassScorer,
+    "bi-encoder-fused": FusedGLiClassScorer,
+    "decoder-kv": DecoderGLiClassScorer,
+    "encoder-decoder": EncoderDecoderGLiClassScorer,
+    "encoder-decoder-cls": EncoderDecoderGLiClassScorer,
 }
 _MINI = Path(__file__).parent / "mini"
 _SAFE_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", METADATA]
@@ -98,8 +108,7 @@ def load(  # noqa: PLR0913  one call, everything by name
             base = None if backbone is None else _backbone(backbone, opened)
             wanted = heads if isinstance(heads, TaskHeads) else TaskHeads(heads or ())
             return task_scorer(checkpoint, base, wanted, family)
-        chosen = _FAMILIES[family or _family(checkpoint)]
-        return (ColBERT if chosen is LateInteraction and is_colbert(checkpoint) else chosen).from_checkpoint(checkpoint)
+        return _class(family or _family(checkpoint), checkpoint).from_checkpoint(checkpoint)
 
 
 def _backbone(where: str | Path, opened: Callable[..., Checkpoint]) -> Checkpoint:
@@ -200,6 +209,16 @@ def _classes(classes: Classes | None) -> tuple[str, ...] | dict[str, tuple[str, 
     if isinstance(classes, Mapping):
         return {head: tuple(names) for head, names in classes.items()}
     return tuple(classes)
+
+
+def _class(family: str, checkpoint: Checkpoint) -> type[Family]:
+    """What reads the layout of these files."""
+    chosen = _FAMILIES[family]
+    if chosen is LateInteraction and is_colbert(checkpoint):
+        return ColBERT
+    if chosen is GLiClassScorer and "config" not in checkpoint.settings:
+        return _GLICLASS.get(str(checkpoint.config.get("architecture_type")), chosen)
+    return chosen
 
 
 def _family(checkpoint: Checkpoint) -> str:

@@ -85,7 +85,11 @@ def reference(model: torch.nn.Module, folder: Path, ask: Ask) -> np.ndarray:
 
 def agree(folder: Path, body: str, **settings: Any) -> float:
     """The largest difference of logits at three token budgets."""
-    model = published(folder, body, **settings)
+    return compare(folder, published(folder, body, **settings))
+
+
+def compare(folder: Path, model: torch.nn.Module) -> float:
+    """The same, of a folder and the model that was saved there."""
     expected = [reference(model, folder, ask) for ask in ASKS]
     assert np.median(np.ptp(expected[0], axis=0)) > 0.005, "the reference must tell the texts apart"
     assert np.median(np.ptp(expected[0], axis=1)) > 0.005, "the reference must tell the labels apart"

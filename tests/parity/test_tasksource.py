@@ -145,7 +145,7 @@ def test_contract(tmp_path: Path, embedded: bool) -> None:
 
 def test_the_last_layers_stay_in_float32(tmp_path: Path) -> None:
     seen: list[torch.dtype] = []
-    scorer = read(tmp_path, heads=TaskHeads(HEADS, task_embedding=True), dtype="bfloat16")
+    scorer = read(tmp_path, heads=TaskHeads(HEADS, task_embedding=True), dtype="bfloat16", backend="transformers")
     model = scorer._core.forward._module  # type: ignore[attr-defined]
     model.encoder.register_forward_hook(lambda *a: seen.append(a[2].last_hidden_state.dtype))
     model.pooler.register_forward_hook(lambda *a: seen.extend((a[1][0].dtype, a[2].dtype)))

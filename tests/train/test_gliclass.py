@@ -27,6 +27,7 @@ from headgate.train.gliclass_losses import PADDING, Objective, apart, cross_entr
 from headgate.train.gliclass_prompts import Drawing, Prompts
 from tests import tiny
 from tests.parity import test_gliclass as parity
+from tests.parity import test_gliclass_options as options
 
 F = nn.functional
 
@@ -555,3 +556,15 @@ def test_template_and_length_are_kept(start: Path, tmp_path: Path) -> None:
     once = arguments(tmp_path, num_train_epochs=1)
     found = train_gliclass(tmp_path / "base", ROWS, tmp_path / "out", max_length=48, arguments=once)
     assert "template='the {}', max_length=48" in repr(found)
+
+
+def test_a_calibrator_would_be_wrong_after_training(tmp_path: Path) -> None:
+    options.made(tmp_path, use_calibrator=True)
+    with pytest.raises(CheckpointError, match="has a calibrator"):
+        train_gliclass(tmp_path, texts(4, seed=0), tmp_path / "out")
+
+
+def test_only_uni_encoders_are_trained(tmp_path: Path) -> None:
+    parity.published(tmp_path, "t5", architecture_type="encoder-decoder")
+    with pytest.raises(CheckpointError, match="'encoder-decoder'; expected a uni-encoder, which alone can be trained"):
+        train_gliclass(tmp_path, texts(4, seed=0), tmp_path / "out")

@@ -21,25 +21,22 @@ and a text behind them, are never first, and are read without that space.
 Source: Knowledgator/GLiClass@40baa67, ``pipeline.py``, and arXiv 2508.07662.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Self
 
 import numpy as np
-from tokenizers import Tokenizer as RustTokenizer
 
 from headgate.errors import CheckpointError
 from headgate.families.base import LEAST_ROOM, Core, Encoder, Family, core, cut
 from headgate.families.folding import Spot, strongest
-from headgate.models.checkpoint import Checkpoint, Json, read_json
-from headgate.models.gliclass import GLiClass, GLiClassConfig
+from headgate.families.gliclass_files import fill, length, tokenizers
+from headgate.models.checkpoint import Checkpoint, Json
+from headgate.models.gliclass import ISOLATED, GLiClass, GLiClassConfig, reads_layers
 from headgate.runtime.batching import Ids, Row
-from headgate.runtime.tokenizer import Tokenizer, read_tokenizer
+from headgate.runtime.tokenizer import Tokenizer
 from headgate.scores import Ask, Scores, as_label
-
-PUBLISHED_LENGTH = 1024
-"""Tokens that the published pipeline reads where nobody says otherwise, whatever the encoder."""
 
 
 class GLiClassScorer(Family):
@@ -55,7 +52,7 @@ class GLiClassScorer(Family):
 
     def __init__(self, parts: Core, config: GLiClassConfig, labels: Tokenizer | None = None) -> None:
         super().__init__(parts)
-        self.joint = not config.isolate_labels
+        self.joint = config.joint
         self._config = config
         self._labels = labels or parts.tokenizer
 
@@ -68,12 +65,17 @@ class GLiClassScorer(Family):
         """
         own = checkpoint.settings.get("config")
         config = GLiClassConfig.from_dict(checkpoint.config if own is None else own)
+        if config.architecture not in ("uni-encoder", ISOLATED):
+            raise CheckpointError(
+                f"architecture_type is {config.architecture!r}; expected a uni-encoder, which alone can be trained and "
+                "be part of a folder. load(…) reads a published folder of the others."
+            )
         model = _model(checkpoint, config) if own is None else _part(checkpoint, config)
-        texts, labels = _tokenizers(checkpoint, config)
+        texts, labels = tokenizers(checkpoint, config, text_first=not config.prompt_first)
         forward = checkpoint.forward(lambda batch: model(batch.ids, batch.mask, batch.types))
         parts = core(checkpoint, forward, template="{}", identity=config)
         # Rows carry no token types: the pipeline's are all of the first kind, which models assume.
-        parts = replace(parts, tokenizer=texts, types=False, max_length=_length(checkpoint))
+        parts = replace(parts, tokenizer=texts, types=False, max_length=length(checkpoint))
         return cls(parts, config, labels)
 
     def _score_many(self, asks: Sequence[Ask]) -> list[Scores]:
@@ -90,16 +92,20 @@ class GLiClassScorer(Family):
         for k, ask in enumerate(asks):
             self._entailment_only(ask.labels)
             for group in self._prompts(ask, labels):
-                prompt = self._prompt([labels[self._render(ask.labels[j])].ids for j in group])
-                beside = 1 if self._config.isolate_labels else len(prompt)
-                room = self._core.max_length - self._core.tokenizer.single.size - beside
+                row, room = self._frame([labels[self._render(ask.labels[j])].ids for j in group])
                 for i, text in enumerate(ask.texts):
                     for ids, span, _ in cut(texts[text], room):
-                        rows.append(self._row(prompt, ids))
+                        rows.append(row(ids))
                         spots.append([Spot(k, i, j, span) for j in group])
         logits = self._core.forward(rows)
         log_odds = [float(x) for row, found in zip(spots, logits, strict=True) for _, x in zip(row, found, strict=True)]
         return strongest(asks, texts, [spot for row in spots for spot in row], log_odds, "probability")
+
+    def _frame(self, labels: Sequence[Ids]) -> tuple[Callable[[Ids], Row], int]:
+        """What puts a text beside these labels, and how many tokens of it there is room for."""
+        prompt = self._prompt(labels)
+        beside = 1 if self._config.isolate_labels else len(prompt)
+        return partial(self._row, prompt), self._core.max_length - self._core.tokenizer.single.size - beside
 
     def _prompts(self, ask: Ask, labels: Encoder) -> list[range]:
         """Which labels share a prompt."""
@@ -107,11 +113,12 @@ class GLiClassScorer(Family):
         costs = [1 + len(labels[self._render(label)].ids) for label in ask.labels]
         for label, cost in zip(ask.labels, costs, strict=True):
             self._room(frame + cost, as_label(label).text)
+        return deal(costs, self._core.max_length - self._taken(frame), self._config.most_labels)
+
+    def _taken(self, frame: int) -> int:
+        """Tokens of the model's length that labels can't have, ``frame`` special ones among them."""
         least = -(-self._core.max_length // LEAST_ROOM)
-        taken = 0 if self._config.isolate_labels else least + frame  # the text then has room of its own
-        alloc, most = self._config.max_labels_alloc, self._config.max_num_classes
-        limit = None if alloc == "dynamic" else alloc if isinstance(alloc, int) else most
-        return deal(costs, self._core.max_length - taken, limit)
+        return 0 if self._config.isolate_labels else least + frame  # the text then has room of its own
 
     def _prompt(self, labels: Sequence[Ids]) -> Ids:
         """A class marker and a label, for each, and the text marker."""
@@ -168,63 +175,6 @@ def _part(checkpoint: Checkpoint, config: GLiClassConfig) -> GLiClass:
 
 def _filled(checkpoint: Checkpoint, config: GLiClassConfig, inner: Json, encoder: str, rest: str) -> GLiClass:
     """The encoder under one prefix, everything else, in float32, under another."""
-    # Isolated labels look into the encoder's layers.
-    model = GLiClass(checkpoint.encoder(inner, encoder, plain=config.isolate_labels), config)
-    weights = {k: v.float() for k, v in checkpoint.part(rest).items() if not k.startswith("encoder_model.")}
-    try:
-        found = model.load_state_dict(weights, strict=False)
-    except RuntimeError as e:  # shapes that differ
-        raise CheckpointError(f"the weights in {checkpoint.folder} don't fit its config.json: {e}") from e
-    missing = [k for k in found.missing_keys if not k.startswith("encoder_model.")]
-    if missing or found.unexpected_keys:
-        raise CheckpointError(
-            f"{checkpoint.folder} lacks {missing[:3] or 'nothing'} and has {found.unexpected_keys[:3] or 'nothing'} "
-            f"beyond what its config.json describes (scorer_type {config.scorer_type!r}); expected weights that fit it."
-        )
-    model.requires_grad_(False)
-    return model.to(checkpoint.device).eval()
-
-
-def _length(checkpoint: Checkpoint) -> int:
-    """Tokens of the longest row: what somebody asked for, else the pipeline's length or what is shorter."""
-    given = checkpoint.settings.get("max_length") if checkpoint.max_length is None else checkpoint.max_length
-    if given is not None:
-        return checkpoint.length
-    if getattr(checkpoint.body, "position_biased_input", True):
-        return min(PUBLISHED_LENGTH, checkpoint.length)
-    # DeBERTa-v2 and v3 know relative positions only: the 512 in their configuration is no limit.
-    path = checkpoint.folder / "tokenizer_config.json"
-    said = read_json(path).get("model_max_length") if path.is_file() else None
-    return int(min(PUBLISHED_LENGTH, said)) if isinstance(said, int | float) and said > 0 else PUBLISHED_LENGTH
-
-
-def _tokenizers(checkpoint: Checkpoint, config: GLiClassConfig) -> tuple[Tokenizer, Tokenizer]:
-    """The folder's tokenizer as it reads texts and labels where they stand; neither can write a marker."""
-    path = checkpoint.folder / "tokenizer.json"
-    state = read_json(path)
-    rust = read_tokenizer(path)
-    added = {t["id"]: t["content"] for t in state["added_tokens"]}
-    markers = []
-    for name in ("class_token_index", "text_token_index"):
-        index = getattr(config, name)
-        token = added.get(index) or rust.id_to_token(index)  # which shows an added one as the normalizer leaves it
-        if token is None:
-            raise CheckpointError(f"config.json has {name}: {index}; expected an id of {path}.")
-        markers.append(token)
-    whole = Tokenizer(rust, markers=markers)
-    inside = _inside(state.get("pre_tokenizer"))
-    if inside == state.get("pre_tokenizer"):
-        return whole, whole
-    labels = Tokenizer(RustTokenizer.from_str(json.dumps({**state, "pre_tokenizer": inside})), markers=markers)
-    return labels if config.prompt_first else whole, labels
-
-
-def _inside(step: Json | None) -> Json | None:
-    """A pre-tokenizer as it works behind the start of a string."""
-    if step is None:
-        return None
-    if step["type"] == "Sequence":
-        return {**step, "pretokenizers": [_inside(s) for s in step["pretokenizers"]]}
-    if step["type"] == "Metaspace" and step.get("prepend_scheme") == "first":
-        return {**step, "prepend_scheme": "never"}
-    return step
+    body = checkpoint.encoder(inner, encoder, plain=reads_layers(config))
+    weighed = checkpoint.part(f"{rest}layer_wise_attention.").get("W1.weight")
+    return fill(GLiClass(body, config, None if weighed is None else weighed.shape[1]), checkpoint, rest)

@@ -31,6 +31,8 @@ _SHARED: WeakValueDictionary[tuple[str, ...], nn.Module] = WeakValueDictionary()
 _SHARING = threading.RLock()  # and one model is built at a time: transformers sets torch's default dtype meanwhile
 _AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer", "data2vec-text"}
 
+_WITH_DECODER = {"t5", "mt5", "umt5"}  # AutoModel adds one, whether or not there are weights for it
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -126,7 +128,9 @@ class Checkpoint:
             if found is None:
                 weights = self.part(prefix)
                 pooler = any(k.startswith("pooler.") for k in weights)
-                found = self._running(self._built(config, weights, pooler=pooler), backend)
+                alone = config.get("model_type") in _WITH_DECODER and not self.has(f"{prefix}decoder.")
+                auto = "AutoModelForTextEncoding" if alone else "AutoModel"
+                found = self._running(self._built(config, weights, auto=auto, pooler=pooler), backend)
                 _SHARED[key] = found
         return found
 
@@ -174,7 +178,7 @@ class Checkpoint:
         Raises:
             CheckpointError: None of them does, or the caller asks for more than there are positions.
         """
-        limits = self._limits()
+        limits = length_limits(self.body, self.home)
         wanted = self.settings.get("max_length") if self.max_length is None else self.max_length
         if wanted is None and not limits:
             raise CheckpointError(f"{self.folder} does not say how long a text may be; pass load(…, max_length=…).")
@@ -191,19 +195,6 @@ class Checkpoint:
             for piece in _samples(path):
                 sha.update(piece)
         return sha.hexdigest()[:12]
-
-    def _limits(self) -> dict[str, int]:
-        limits = {}
-        positions = getattr(self.body, "max_position_embeddings", None)
-        if isinstance(positions, int) and positions > 0:
-            offset = (self.body.pad_token_id or 0) + 1  # these count positions from the padding id on
-            limits["positions"] = positions - (offset if self.body.model_type in _AFTER_PADDING else 0)
-        files = {"tokenizer_config.json": "model_max_length", "sentence_bert_config.json": "max_seq_length"}
-        for name, key in files.items():
-            said = read_json(self.home / name).get(key) if (self.home / name).is_file() else None
-            if isinstance(said, int | float) and 0 < said < 1e6:  # transformers writes 1e30 for "unknown"
-                limits[name] = int(said)
-        return limits
 
     def _built(
         self, config: Json, weights: Mapping[str, Tensor], *, auto: str = "AutoModel", pooler: bool
@@ -229,6 +220,21 @@ class Checkpoint:
                 'expected another dtype for it, such as "bfloat16".'
             )
         return inner.to(self.dtype)
+
+
+def length_limits(body: transformers.PreTrainedConfig, folder: Path) -> dict[str, int]:
+    """How many tokens a row may have: by its positions, and by what files of the folder say."""
+    limits = {}
+    positions = getattr(body, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        offset = (body.pad_token_id or 0) + 1  # these count positions from the padding id on
+        limits["positions"] = positions - (offset if body.model_type in _AFTER_PADDING else 0)
+    files = {"tokenizer_config.json": "model_max_length", "sentence_bert_config.json": "max_seq_length"}
+    for name, key in files.items():
+        said = read_json(folder / name).get(key) if (folder / name).is_file() else None
+        if isinstance(said, int | float) and 0 < said < 1e6:  # transformers writes 1e30 for "unknown"
+            limits[name] = int(said)
+    return limits
 
 
 def read_json(path: Path) -> Json:

@@ -31,7 +31,7 @@ from transformers import (
     set_seed,
 )
 
-from headgate.errors import MissingExtraError
+from headgate.errors import CheckpointError, MissingExtraError
 from headgate.evaluate.rows import Source, read_rows
 from headgate.families import gliclass as families
 from headgate.families.gliclass import GLiClassScorer
@@ -190,10 +190,15 @@ class Start(NamedTuple):
         """Read them.
 
         Raises:
-            CheckpointError: They are damaged, or of no GLiClass.
+            CheckpointError: They are damaged, or of no GLiClass that can be trained.
         """
         own = checkpoint.settings.get("config")
         config = GLiClassConfig.from_dict(checkpoint.config if own is None else own)
+        if config.use_calibrator:
+            raise CheckpointError(
+                f"{checkpoint.folder} has a calibrator, which would be wrong of a model that is trained on; expected "
+                "one without. Take that which it was made for."
+            )
         with torch.random.fork_rng(devices=[]):
             scorer = GLiClassScorer.from_checkpoint(checkpoint)
             module = families._model(checkpoint, config) if own is None else families._part(checkpoint, config)
