@@ -17,6 +17,8 @@ from headgate.errors import CheckpointError
 from headgate.models.gliclass_config import ISOLATED, GLiClassConfig
 from headgate.models.gliclass_layers import Head, LayerAttention, TextLSTM, behind, filled_up, label_states, pooled
 from headgate.models.isolated import can_isolate, isolated_states
+from headgate.models.packed.encoder import PackedEncoder
+from headgate.models.packed.isolated import isolated_states as packed_isolated_states
 
 __all__ = ["ISOLATED", "GLiClass", "GLiClassConfig"]
 
@@ -81,6 +83,8 @@ class GLiClass(Head):
         if config.isolate_labels:
             owner = (mask & (ids == config.class_token_index)).cumsum(1).masked_fill(text, 0)
             layer, bias = config.crossing_layer, config.crossing_bias
+            if isinstance(self.encoder_model, PackedEncoder):
+                return packed_isolated_states(self.encoder_model, ids, mask, owner, crossing=layer, bias=bias)
             return isolated_states(self.encoder_model, ids, mask, owner, crossing=layer, bias=bias)
         inputs = {"attention_mask": mask.long()} | ({} if types is None else {"token_type_ids": types})
         if config.use_segment_embeddings:

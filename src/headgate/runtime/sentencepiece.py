@@ -8,6 +8,7 @@ Source: huggingface/transformers ``convert_slow_tokenizer.py`` (DebertaV2Convert
 
 import json
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -72,7 +73,7 @@ def from_sentencepiece(folder: Path) -> Tokenizer:
 
 
 def _converted(folder: Path, layout: Layout) -> Tokenizer:
-    from transformers import convert_slow_tokenizer
+    converters = import_module("transformers.convert_slow_tokenizer")  # transformers has a function of that name, too
 
     said = _json(folder / "tokenizer_config.json")
     # What the converters read of transformers' own class; they look ids up when the vocabulary is there.
@@ -82,7 +83,7 @@ def _converted(folder: Path, layout: Layout) -> Tokenizer:
         split_by_punct=bool(said.get("split_by_punct", False)),
         add_prefix_space=True,
     )
-    converter: Any = getattr(convert_slow_tokenizer, layout.converter)(original)
+    converter: Any = getattr(converters, layout.converter)(original)
     original.convert_tokens_to_ids = {piece: i for i, (piece, _) in enumerate(converter.vocab(converter.proto))}.get
     rust: Tokenizer = converter.converted()
     rust.normalizer = _normalizer(converter.proto.normalizer_spec.precompiled_charsmap, original.do_lower_case)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from headgate.models.packed.attention import attend
 from headgate.models.packed.linear import Activation, Linear
-from headgate.models.packed.rows import Rows
+from headgate.models.packed.rows import Attend, Rows
 
 ACTIVATIONS: Mapping[str, Activation] = {
     "gelu": "gelu",
@@ -34,10 +34,18 @@ class BertLayer:
         self._qkv = Linear([of.query, of.key, of.value], dtype)  # type: ignore[list-item]
         self._feed = PostNorm(layer, config, dtype)
 
-    def __call__(self, x: Tensor, rows: Rows, *, first: bool) -> Tensor:
-        """(tokens, D) states to the next layer's, or to the (rows, D) states of first tokens alone."""
+    def __call__(self, x: Tensor, rows: Rows, *, first: bool, how: Attend | None = None) -> Tensor:
+        """(tokens, D) states to the next layer's, or to the (rows, D) states of first tokens alone.
+
+        Args:
+            x: States.
+            rows: Where they lie.
+            first: See above.
+            how: Attention of another kind than of all tokens of a row to all.
+        """
         qkv = self._qkv(x).unflatten(-1, (3, self._heads, -1))
-        return self._feed(x[rows.starts] if first else x, attend(qkv, rows, first=first))
+        found = attend(qkv, rows, first=first) if how is None else rows.attend(qkv, how, first=first)
+        return self._feed(x[rows.starts] if first else x, found)
 
 
 class PostNorm:

@@ -41,7 +41,7 @@ class PackedEncoder(nn.Module):
         self._offset = int(config.pad_token_id) + 1 if kind.endswith("roberta") else 0
         self._norm, self._rotary = getattr(inner, "final_norm", None), kind == "modernbert"
         with torch.no_grad():
-            self._layers = _layers(inner, dtype)
+            self.layers = _layers(inner, dtype)
 
     def reading_first(self) -> Self:
         """The same encoder, whose last layer gives first tokens alone, (B, 1, D), and spares itself the rest."""
@@ -81,16 +81,23 @@ class PackedEncoder(nn.Module):
             mask = (
                 torch.arange(mask.shape[1], device=mask.device) < mask.new_tensor(lengths, dtype=torch.int64)[:, None]
             )
-        x = self._embedded(given[mask], token_type_ids if token_type_ids is None else token_type_ids[mask], rows)
-        last = len(self._layers) - 1
-        for number, layer in enumerate(self._layers):
+        x = self.embedded(given[mask], token_type_ids if token_type_ids is None else token_type_ids[mask], rows)
+        last = len(self.layers) - 1
+        for number, layer in enumerate(self.layers):
             x = layer(x, rows, first=self.first and number == last)
         x = x if self._norm is None else self._norm(x)
         states = x[:, None] if self.first else x.new_zeros(*mask.shape, x.shape[-1]).masked_scatter_(mask[..., None], x)
         pooled = None if self.pooler is None else self.pooler(states)
         return BaseModelOutputWithPooling(last_hidden_state=states, pooler_output=pooled)
 
-    def _embedded(self, given: Tensor, types: Tensor | None, rows: Rows) -> Tensor:
+    def embedded(self, given: Tensor, types: Tensor | None, rows: Rows) -> Tensor:
+        """What the first layer reads, (T, D).
+
+        Args:
+            given: Ids (T,) or embeddings of words (T, D).
+            types: (T,) token types, or None for zeros.
+            rows: Where the rows lie.
+        """
         name = "inputs_embeds" if given.is_floating_point() else "input_ids"
         inputs = {name: given[None]}
         if not self._rotary:

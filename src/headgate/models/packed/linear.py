@@ -15,6 +15,8 @@ Activation = Literal["none", "gelu", "tanh", "relu"]
 
 ROWS = 1024
 """How many tokens the layout of weights is made for; others work as well."""
+PART = 512
+"""Tokens that int8 takes at once: rounding goes over them again and again, so they should stay in the CPU's cache."""
 
 
 class Linear:
@@ -45,7 +47,8 @@ class Linear:
     def __call__(self, x: Tensor, act: Activation = "none") -> Tensor:
         """See the class."""
         if self._dtype == torch.int8:
-            return _activated(self._rounded(x), act)
+            parts = [_activated(self._rounded(part), act) for part in x.split(PART)]
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
         x = x.to(self._dtype)
         if not self._onednn:
             return _activated(nn.functional.linear(x, self._weight, self._bias), act)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 SHORT = 128
-"""Rows up to so many tokens share one attention call, filled up to the longest of them."""
+"""Rows up to so many tokens share one attention call on a CPU, filled up to the longest of them,"""
 NEAR = 16
-"""And differ by fewer tokens than this: what is filled up is cheaper than one more call."""
+"""if they differ by fewer tokens than this: what is filled up is cheaper than one more call."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Rows:
     @cached_property
     def positions(self) -> Tensor:
         """(tokens,) int64: places within the row, from 0 on."""
-        return torch.cat([torch.arange(n, device=self.device) for n in self.lengths])
+        return torch.cat([torch.arange(n) for n in self.lengths]).to(self.device)
 
     @cached_property
     def bounds(self) -> Tensor:
@@ -74,12 +74,19 @@ class Rows:
         """All rows, in order."""
         found, first, start = [], 0, 0
         for i in range(1, len(self.lengths) + 1):
-            if i < len(self.lengths) and _near(self.lengths[first : i + 1]):
+            if i < len(self.lengths) and self._near(self.lengths[first : i + 1]):
                 continue
             stop = start + sum(self.lengths[first:i])
             found.append(self._group(start, stop, slice(first, i)))
             first, start = i, stop
         return found
+
+    def _near(self, lengths: list[int]) -> bool:
+        """True if rows may share a call."""
+        low, high = min(lengths), max(lengths)
+        if self.device.type != "cpu":  # where a call costs more than what is filled up
+            return high - low <= max(NEAR, high // 4)
+        return low == high or (high <= SHORT and high - low < NEAR)
 
     def _group(self, start: int, stop: int, rows: slice) -> Group:
         lengths = self.lengths[rows]
@@ -118,12 +125,6 @@ class Rows:
                 found[group.start : group.stop] = out.flatten(2)[group.full]
             row += group.count
         return found
-
-
-def _near(lengths: list[int]) -> bool:
-    """True if rows may share a call."""
-    low, high = min(lengths), max(lengths)
-    return low == high or (high <= SHORT and high - low < NEAR)
 
 
 def _filled(tokens: Tensor, group: Group) -> Tensor:
