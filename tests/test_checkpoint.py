@@ -212,4 +212,5 @@ def test_a_plain_encoder_is_its_own(tmp_path: Path) -> None:
     encoder, plain = (checkpoint.encoder(checkpoint.config, "bert.", plain=plain) for plain in (False, True))
     assert checkpoint.encoder(checkpoint.config, "bert.", plain=True) is plain
     assert checkpoint.encoder(checkpoint.config, "bert.") is encoder
+    assert encoder is not plain
     assert isinstance(plain, PreTrainedModel)

@@ -122,7 +122,11 @@ def test_long_texts_many_labels_and_labels_that_do_not_fit(tmp_path: Path) -> No
     assert max(rows) <= 64
     assert found.windows[0].min() > 2
     assert found.windows[1].max() == 1
-    first = scorer._prompts(Ask([], many), dict(zip(many, scorer._labels.encode(many), strict=True)))[0]
+    told = dict(zip(many, scorer._labels.encode(many), strict=True))
+    first, *others = scorer._prompts(Ask([], many), told)
+    assert others
+    for group in (first, *others):
+        assert scorer._frame([told[many[j]].ids for j in group])[1] >= 16  # a quarter is left to the text
     expected = reference(model, tmp_path, Ask(["a"], many[: first.stop]))
     np.testing.assert_allclose(found.log_odds[1:, : first.stop], expected, rtol=0, atol=1e-4)
     with pytest.raises(LabelTooLongError, match="of 64"):

@@ -118,6 +118,12 @@ def test_long_texts_and_labels(tmp_path: Path, kind: str) -> None:
     assert found.windows[1].max() == 1
     piece = long[slice(*found.spans[0, 0])]
     assert scorer.score([piece], LABELS).windows.max() == 1  # a text has the whole length for itself
+    said = _read(scorer, [("hub " * i).strip() for i in range(1, 20)])
+    many = [next(label for label, read in said.items() if len(read.ids) == 11)] * 8  # 4 x 12 tokens would be 48
+    told = _read(scorer, many)
+    for group in scorer._prompts(Ask([], many), told):
+        row = scorer._frame([told[many[j]].ids for j in group])[0](np.zeros(0, np.int32))
+        assert 1 <= (row.types == 1).sum() <= 48
     with pytest.raises(LabelTooLongError, match="of 48"):
         scorer.score(["a"], ["hub " * 40])
 

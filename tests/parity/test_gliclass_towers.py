@@ -213,6 +213,18 @@ def test_long_texts_many_labels_and_labels_that_do_not_fit(tmp_path: Path, kind:
     assert np.isfinite(scorer.score(["a"], parts).log_odds).all()
 
 
+def test_texts_may_be_longer_than_the_label_tower_reads(tmp_path: Path) -> None:
+    model = published(tmp_path, "bi-encoder", ("deberta-v2", "bert"))
+    (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 256}')
+    ask = Ask(["the hub lost its password. " * 12, "a"], LABELS)
+    scorer = load(tmp_path, device="cpu")
+    scorer._core.forward.max_tokens = 100_000  # all in one batch
+    found = scorer.score(ask.texts, ask.labels)
+    assert found.tokens.max() > 64
+    assert found.windows.max() == 1
+    np.testing.assert_allclose(found.log_odds, reference(model, tmp_path, ask), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", BOTH)
 def test_half_precision_stops_at_the_encoders(tmp_path: Path, kind: str) -> None:
     published(tmp_path, kind, scorer_type="mlp", initializer_range=0.08)

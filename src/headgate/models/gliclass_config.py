@@ -1,4 +1,4 @@
-"""What a GLiClass ``config.json`` says beside its encoders, for every architecture.
+"""What a GLiClass ``config.json`` says beside its encoders, for every architecture but "decoder-kv".
 
     uni-encoder             labels and text in one row of tokens; ours with labels that don't see each other
     bi-encoder              a tower for texts, a tower for labels
