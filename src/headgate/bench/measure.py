@@ -183,7 +183,7 @@ class Meter:
     """Counts what goes through a torch module of another library, by its attention masks.
 
     Args:
-        module: Called with ``attention_mask=`` (rows, longest).
+        module: Called with ``attention_mask`` (rows, longest), as a keyword or in a mapping.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -191,7 +191,10 @@ class Meter:
         self._work = Work()
         module.register_forward_pre_hook(self._seen, with_kwargs=True)
 
-    def _seen(self, module: nn.Module, args: object, inputs: Mapping[str, torch.Tensor]) -> None:
+    def _seen(
+        self, _: nn.Module, args: tuple[Mapping[str, torch.Tensor], ...], named: Mapping[str, torch.Tensor]
+    ) -> None:
+        inputs = named if "attention_mask" in named else args[0]
         self._masks.append(inputs["attention_mask"])  # summed later: here it would wait for the device
 
     def work(self) -> Work:

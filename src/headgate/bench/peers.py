@@ -5,7 +5,8 @@ Each is used as its own documentation does. Where one offers a batch size, its d
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -74,7 +75,7 @@ def needed(module: str, package: str) -> Any:  # noqa: ANN401  a module
     try:
         return import_module(module)
     except ImportError as e:
-        raise NotHere(f"{package} is not installed; to measure it too: pip install {package}") from e
+        raise NotHere(f"{module} can't be imported ({e}); to measure it too: pip install {package}") from e
 
 
 def sentence_transformers(subject: Subject, few: Sequence[str]) -> list[Candidate]:
@@ -90,7 +91,8 @@ def sentence_transformers(subject: Subject, few: Sequence[str]) -> list[Candidat
             out[hit["corpus_id"], 0] = hit["score"]
         return out
 
-    return [Candidate("sentence-transformers rank", run, Meter(model.model).work)]
+    # The hook of the whole: the transformers module inside has its forward called, past any hook.
+    return [Candidate("sentence-transformers rank", run, Meter(model).work)]
 
 
 def zero_shot(subject: Subject, few: Sequence[str]) -> list[Candidate]:
@@ -151,18 +153,15 @@ def eager(subject: Subject, few: Sequence[str]) -> list[Candidate]:
 
 def onnx(subject: Subject, few: Sequence[str]) -> list[Candidate]:
     """ONNX Runtime in batches of 64 as they come, as fastembed's TextCrossEncoder does (v0.7)."""
-    runtime = needed("onnxruntime", "onnxruntime")
-    needed("onnxscript", "onnxscript")
+    packages = "onnx onnxruntime onnxscript"
+    runtime, _ = needed("onnxruntime", packages), needed("onnxscript", packages)
+    if subject.device.type != "cpu":
+        raise NotHere(f"it is measured on the CPU only, and the model is on {subject.device}: --device cpu")
     tokenizer, model = _published(subject)
     names = [n for n in tokenizer.model_input_names if n != "token_type_ids" or _types(model)]
-    shown = tokenizer(["a", "a b"], ["b", "a"], padding=True, return_tensors="pt")
-    rows, tokens = torch.export.Dim("rows"), torch.export.Dim("tokens")
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/model.onnx"
-        torch.onnx.export(
-            _Logits(model, names), tuple(shown[n] for n in names), path, input_names=names, output_names=["logits"],
-            dynamic_shapes=(tuple({0: rows, 1: tokens} for _ in names),), dynamo=True, verbose=False,
-        )  # fmt: skip
+        _export(_Logits(model, names), tokenizer(["a", "a b"], ["b", "a"], padding=True, return_tensors="pt"), path)
         session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     total = Work()
 
@@ -173,6 +172,20 @@ def onnx(subject: Subject, few: Sequence[str]) -> list[Candidate]:
         return torch.from_numpy(session.run(["logits"], {n: inputs[n].numpy() for n in names})[0])
 
     return [Candidate("onnxruntime, batch 64", _plain(subject, tokenizer, call, size=64), lambda: total)]
+
+
+def _export(model: "_Logits", shown: Mapping[str, torch.Tensor], path: str) -> None:
+    """The classifier as ONNX, any number of rows and tokens."""
+    sizes = {0: torch.export.Dim("rows"), 1: torch.export.Dim("tokens")}
+    try:
+        with warnings.catch_warnings():  # of the exporter, about its own parts
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                model, tuple(shown[n] for n in model.names), path, input_names=model.names, output_names=["logits"],
+                dynamic_shapes=(tuple(sizes for _ in model.names),), dynamo=True, verbose=False,
+            )  # fmt: skip
+    except torch.onnx.OnnxExporterError as e:
+        raise NotHere(f"torch can't export this model to ONNX ({type(e).__name__})") from e
 
 
 PEERS: dict[str, Peer] = {
@@ -190,10 +203,11 @@ class _Logits(torch.nn.Module):
 
     def __init__(self, model: torch.nn.Module, names: Sequence[str]) -> None:
         super().__init__()
-        self._model, self._names = model, list(names)
+        self._model, self.names = model, list(names)
+        self.eval()
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self._model(**dict(zip(self._names, inputs, strict=True))).logits
+        found: torch.Tensor = self._model(**dict(zip(self.names, inputs, strict=True))).logits
         return found
 
 
