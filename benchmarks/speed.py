@@ -3,7 +3,7 @@
 Random weights of published shapes, texts of mixed lengths, and for everybody the same folder, texts and process, in
 turns. A ratio is the quotient of the medians, how many times as long the other one takes; what is wanted stands beside
 what is got. ``--only rank-minilm nli`` chooses rows; ``--texts 25`` takes fewer texts where a machine is slow (a row of
-a base model takes about three minutes a turn on two slow cores). JSON goes to build/speed.json.
+a base model of 100 passages takes minutes a turn on two slow cores). JSON goes to build/speed.json.
 
 *useful*: tokens that are no padding. *beside*: time of a call outside the model, as a share of the time in it: the
 model runs on the same planned batches in the same call, so what is beside it is tokenising, planning, padding and
@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5, help="turns")
     parser.add_argument("--limit", type=float, default=120, help="seconds from which on a row begins no new turn")
     parser.add_argument("--threads", type=int, help="of torch; else its own choice")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="as load takes it")
     parser.add_argument("--json", type=Path, default=Path("build/speed.json"))
     given = parser.parse_args()
     if given.threads:
@@ -238,6 +238,10 @@ def main() -> None:
         rows += found
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps({"rows": [asdict(row) | {"met": row.met} for row in rows], "measured": said}))
+    if given.texts is not None:
+        console.print(
+            "What is wanted is said of each row's own number of texts; --texts took another.", highlight=False
+        )
     missed = sum(row.met is False for row in rows)
     console.print(f"{len(rows)} rows, {missed} missed; everything is in {given.json}", highlight=False)
 
