@@ -1,4 +1,4 @@
-"""The command line: ``headgate rerank``, ``headgate route``, ``headgate guard``, ``headgate eval``.
+"""The command line: ``headgate rerank``, ``headgate route``, ``headgate guard``, ``headgate eval``, ``headgate bench``.
 
 Documents come from files or stdin, one a line, as JSON lines, or one a file. Results go to stdout,
 as a table or as JSON lines, and nothing else does; notes, progress and errors go to stderr.
@@ -23,6 +23,7 @@ from rich.text import Text
 
 from headgate import __version__
 from headgate.arguments import named_words
+from headgate.bench.command import command as bench
 from headgate.errors import HeadgateError
 from headgate.evaluate.command import command as evaluate
 from headgate.guard import Guard, Verdict
@@ -153,6 +154,7 @@ def guard(
 
 
 app.command("eval")(_explained()(evaluate))
+app.command("bench")(_explained()(bench))
 
 
 def _scorer(model: str, **how: Any) -> Scorer:  # noqa: ANN401  as load takes them

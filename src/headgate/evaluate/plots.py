@@ -16,7 +16,7 @@ from headgate.evaluate.report import Plot
 
 Axes = Any
 _INK = "#010203"  # stands for the page's own text colour, and is replaced by it
-_SERIES = ("#2f7fd1", "#d9822b", "#3a9d5d", "#b0558f", "#8a7bd8", "#b59a2a")
+SERIES = ("#2f7fd1", "#d9822b", "#3a9d5d", "#b0558f", "#8a7bd8", "#b59a2a")
 _GOOD, _BAD, _QUIET = "#3a9d5d", "#d6524a", "#8a8f98"
 _MOST_LABELS = 30  # more do not fit a page; the table of the most confused says it better
 
@@ -30,29 +30,37 @@ def svg(plot: Plot) -> str | None:
     if plot.kind == "confusion" and len(plot.data["labels"]) > _MOST_LABELS:
         return None
     matplotlib = extra("matplotlib", "matplotlib")
-    settings = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "headgate",
-        "font.family": "sans-serif",
-        "font.size": 10.5,
-        "text.parse_math": False,  # a label may hold "$"
-        "text.color": _INK,
-        "axes.edgecolor": _QUIET,
-        "axes.labelcolor": _INK,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "xtick.color": _QUIET,
-        "ytick.color": _QUIET,
-        "xtick.labelcolor": _INK,
-        "ytick.labelcolor": _INK,
-        "legend.frameon": False,
-    }
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(style(_INK)):
         figure = extra("matplotlib.figure", "matplotlib").Figure(figsize=_size(plot), layout="constrained")
         _DRAWN[plot.kind](figure, plot.data)
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(out.getvalue(), plot)
+
+
+def style(ink: str) -> dict[str, Any]:
+    """The house style, as matplotlib's ``rc_context`` takes it.
+
+    Args:
+        ink: Colour of text.
+    """
+    return {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "headgate",
+        "font.family": "sans-serif",
+        "font.size": 10.5,
+        "text.parse_math": False,  # a label may hold "$"
+        "text.color": ink,
+        "axes.edgecolor": _QUIET,
+        "axes.labelcolor": ink,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "xtick.color": _QUIET,
+        "ytick.color": _QUIET,
+        "xtick.labelcolor": ink,
+        "ytick.labelcolor": ink,
+        "legend.frameon": False,
+    }
 
 
 def _size(plot: Plot) -> tuple[float, float]:
@@ -81,7 +89,7 @@ def _confusion(figure: Any, data: Mapping[str, Any]) -> None:  # noqa: ANN401  a
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes = figure.subplots()
     for i, j in np.argwhere(counts > 0):
-        colour = _SERIES[0] if i == j else _BAD
+        colour = SERIES[0] if i == j else _BAD
         # A translucent square rather than a colour map, whose light end would glare on a dark page.
         axes.add_patch(_square(j, i, colour, 0.12 + 0.68 * float(share[i, j])))
         axes.text(j, i, f"{int(counts[i, j])}", ha="center", va="center", fontsize=9)
@@ -101,9 +109,9 @@ def _reliability(figure: Any, data: Mapping[str, Any]) -> None:  # noqa: ANN401
     p, y, n = (np.asarray(data[key], dtype=float) for key in ("probability", "frequency", "rows"))
     top.plot([0, 1], [0, 1], color=_QUIET, linewidth=1, linestyle="--")
     top.vlines(p, np.minimum(p, y), np.maximum(p, y), color=_BAD, linewidth=2, alpha=0.5)
-    top.plot(p, y, color=_SERIES[0], marker="o", markersize=4, linewidth=1.4)
+    top.plot(p, y, color=SERIES[0], marker="o", markersize=4, linewidth=1.4)
     top.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="share that was true")
-    bottom.vlines(p, 0, n, color=_SERIES[0], linewidth=3, alpha=0.6)
+    bottom.vlines(p, 0, n, color=SERIES[0], linewidth=3, alpha=0.6)
     bottom.set(xlabel="probability", ylabel="count", ylim=(0, None))
 
 
@@ -130,8 +138,8 @@ def _roc(figure: Any, data: Mapping[str, Any]) -> None:  # noqa: ANN401
 def _risk_coverage(figure: Any, data: Mapping[str, Any]) -> None:  # noqa: ANN401
     axes = figure.subplots()
     coverage, risk = data["coverage"], data["risk"]
-    axes.fill_between(coverage, risk, color=_SERIES[0], alpha=0.15, linewidth=0)
-    axes.plot(coverage, risk, color=_SERIES[0], linewidth=1.8)
+    axes.fill_between(coverage, risk, color=SERIES[0], alpha=0.15, linewidth=0)
+    axes.plot(coverage, risk, color=SERIES[0], linewidth=1.8)
     axes.axhline(risk[-1], color=_QUIET, linewidth=1, linestyle="--")
     axes.text(0, risk[-1], " all answered", va="bottom", fontsize=9)
     highest = max([*risk, 0.05])
@@ -160,7 +168,7 @@ def _loss(figure: Any, data: Mapping[str, Any]) -> None:  # noqa: ANN401
 
 
 def _cycle(n: int) -> Sequence[str]:
-    return [_SERIES[k % len(_SERIES)] for k in range(n)]
+    return [SERIES[k % len(SERIES)] for k in range(n)]
 
 
 def _short(name: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from headgate.calibration import Calibration
 from headgate.errors import CheckpointError, LabelError, LabelTooLongError
 from headgate.models.checkpoint import Checkpoint
-from headgate.runtime.batching import Forward, Ids
+from headgate.runtime.batching import Forward, Ids, Work, work
 from headgate.runtime.cache import CachedForward
 from headgate.runtime.device import Run
 from headgate.runtime.tokenizer import Encoded, Tokenizer
@@ -116,14 +116,18 @@ class Family(ABC):
         """Backend, device and dtype of the model, and why these."""
         return self._core.run
 
+    @property
+    def work(self) -> Work:
+        """What its model has run so far, for whoever asked: rows, tokens, padding, seconds."""
+        return work(self._core.forward)
+
     def score(self, texts: Sequence[str], labels: Sequence[str | Label]) -> Scores:
         """Log-odds that ``labels[j]`` is true of ``texts[i]``; see :class:`headgate.Scorer`."""
         return self.score_many([Ask(texts, labels)])[0]
 
     def score_many(self, asks: Sequence[Ask]) -> list[Scores]:
         """Scores of several cross products, in one batch plan; see :class:`headgate.Scorer`."""
-        found = self._score_many(asks)
-        calibration = self._core.calibration
+        found, calibration = self._score_many(asks), self._core.calibration
         return found if calibration is None else [_calibrated(s, calibration) for s in found]
 
     @abstractmethod
@@ -151,8 +155,7 @@ class Family(ABC):
 
     def _through(self, forward: Forward) -> Self:
         twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        twin._core = replace(self._core, forward=forward)
+        twin.__dict__.update(self.__dict__, _core=replace(self._core, forward=forward))
         return twin
 
     def split_label(self, label: str) -> list[str]:
@@ -165,9 +168,7 @@ class Family(ABC):
 
     def close(self) -> None:
         """Release the model; later calls raise ClosedError."""
-        close = getattr(self._core.forward, "close", None)
-        if close is not None:
-            close()
+        getattr(self._core.forward, "close", lambda: None)()
 
     def __deepcopy__(self, memo: object = None) -> Self:
         return self  # it never changes, and holds a model
@@ -179,9 +180,8 @@ class Family(ABC):
 
     def __repr__(self) -> str:
         c = self._core
-        return (
-            f"{type(self).__name__}(template={c.template!r}, max_length={c.max_length}, fingerprint={c.fingerprint!r})"
-        )
+        what = f"template={c.template!r}, max_length={c.max_length}, fingerprint={c.fingerprint!r}"
+        return f"{type(self).__name__}({what})"
 
     def _render(self, label: str | Label) -> str:
         label = as_label(label)

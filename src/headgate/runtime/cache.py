@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headgate.runtime.batching import Array, Forward, Row, budget
+from headgate.runtime.batching import Array, Forward, Row, Work, budget, work
 
 
 class CachedForward:
@@ -50,6 +50,11 @@ class CachedForward:
     def max_tokens(self) -> int:
         """Of a batch of the forward inside."""
         return budget(self._forward)
+
+    @property
+    def work(self) -> Work:
+        """Of the forward inside."""
+        return work(self._forward)
 
     def close(self) -> None:
         """Forget everything and release the model."""

@@ -4,13 +4,14 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from headgate.errors import ClosedError
-from headgate.runtime.batching import Array, Row, run
+from headgate.runtime.batching import Array, Row, Work, run
 from headgate.runtime.device import token_budget
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,9 @@ class TorchForward:
         device: Where its weights are.
         pad: The id that fills short rows up.
         max_tokens: Padded tokens of a batch; None takes a budget for the device.
+
+    Attributes:
+        work: What it has run so far.
     """
 
     def __init__(self, module: Module, device: torch.device, *, pad: int, max_tokens: int | None = None) -> None:
@@ -53,6 +57,7 @@ class TorchForward:
         self._device = device
         self._pad = pad
         self.max_tokens = token_budget(device) if max_tokens is None else max_tokens
+        self.work = Work()
         self._lock = threading.Lock()
         self._process = os.getpid()
 
@@ -89,10 +94,15 @@ class TorchForward:
         with self._lock, torch.inference_mode():
             if self._module is None:
                 raise ClosedError("this scorer was closed while a call was running.")
-            out = self._module(self._padded(rows))
+            batch = self._padded(rows)
+            begun = perf_counter()
+            out = self._module(batch)
             if isinstance(out, torch.Tensor):
-                return list(out.float().cpu().numpy())
-            return [t.float().cpu().numpy() for t in out]
+                found = list(out.float().cpu().numpy())
+            else:
+                found = [t.float().cpu().numpy() for t in out]
+            self.work += Work(len(rows), sum(batch.lengths), batch.ids.numel(), perf_counter() - begun)
+            return found
 
     def _padded(self, rows: list[Row]) -> Batch:
         width = max(len(row.ids) for row in rows)

@@ -22,13 +22,12 @@ from collections.abc import Callable, Sequence
 from operator import index
 
 from headgate.errors import ClosedError, OverloadedError, ScorerError
-from headgate.runtime.batching import Array, Forward, Row, budget, partition
+from headgate.runtime.batching import Array, Forward, Row, Work, budget, partition, work
 from headgate.runtime.request import Answer, Request
 
 log = logging.getLogger(__name__)
 
 Batch = list[tuple[Request, list[int]]]
-
 
 AHEAD = 2
 """How many batches of rows are looked at to choose one."""
@@ -110,6 +109,11 @@ class SharedForward:
     def max_tokens(self) -> int:
         """Of a batch of the forward inside."""
         return budget(self._forward)
+
+    @property
+    def work(self) -> Work:
+        """Of the forward inside."""
+        return work(self._forward)
 
     def __call__(self, rows: Sequence[Row]) -> list[Array]:
         """One float32 array a row, in order; raises as :meth:`Worker.submit` and the forward do."""
