@@ -1,4 +1,4 @@
-"""The command line: ``headgate rerank``, ``headgate route``, ``headgate guard``, ``headgate eval``.
+"""The command line: ``headgate rerank``, ``route``, ``guard``, ``eval`` and ``export``.
 
 Documents come from files or stdin, one a line, as JSON lines, or one a file. Results go to stdout,
 as a table or as JSON lines, and nothing else does; notes, progress and errors go to stderr.
@@ -25,6 +25,7 @@ from headgate import __version__
 from headgate.arguments import named_words
 from headgate.errors import HeadgateError
 from headgate.evaluate.command import command as evaluate
+from headgate.export import command as export
 from headgate.guard import Guard, Verdict
 from headgate.rerank import Hit, Reranker
 from headgate.route import Decision, Router
@@ -153,6 +154,7 @@ def guard(
 
 
 app.command("eval")(_explained()(evaluate))
+app.command("export")(_explained()(export))
 
 
 def _scorer(model: str, **how: Any) -> Scorer:  # noqa: ANN401  as load takes them

@@ -19,7 +19,7 @@ from headgate.families.late_interaction import LateInteraction
 from headgate.families.multi_head import MultiHeadClassifier
 from headgate.models.checkpoint import Checkpoint, Json, read_json
 from headgate.models.storage import weight_files
-from headgate.runtime.device import resolve_device, resolve_dtype
+from headgate.runtime.device import Backend, resolve_backend, resolve_device, resolve_dtype
 
 FamilyName = Literal["cross_encoder", "gliclass", "multi_head", "bi_encoder", "late_interaction"]
 Classes = Sequence[str] | Mapping[str, Sequence[str]]
@@ -45,6 +45,7 @@ def load(  # noqa: PLR0913  one call, everything by name
     template: str | None = None,
     classes: Classes | None = None,
     max_length: int | None = None,
+    backend: Backend = "auto",
 ) -> Family:
     """Load a scorer.
 
@@ -55,19 +56,25 @@ def load(  # noqa: PLR0913  one call, everything by name
         family: What the folder holds, where its files leave that open.
         revision: Commit, tag or branch of a Hub id; pin a commit where it matters.
         device: "auto" (cuda, mps, cpu: the first there is), or one that must be there.
-        dtype: "auto", "float32", "float16" or "bfloat16", of the body; the last layer stays float32.
+        dtype: "auto", "float32", "float16" or "bfloat16", of the body; the last layer stays float32. With "onnx" also
+            "int8", which is faster and rounds by batch: a score then depends a little on its batch mates.
         template: Hypothesis template with one ``{}``, in place of the folder's.
         classes: Names of the logits in order, in place of the folder's: ``["entailment",
             "not_entailment"]``, ``["relevance"]`` for a ranker, ``{"sentiment": ["positive", …]}``.
         max_length: Tokens of the longest row, in place of the folder's.
+        backend: What runs the encoder: "auto" or "torch"; "onnx" is ONNX Runtime, on the CPU. It exports the encoder
+            when it first meets it, see :mod:`headgate.models.onnx_export`.
 
     Raises:
         CheckpointError: Files are missing, damaged or ambiguous.
-        DeviceError: The device or dtype is not to be had here.
+        DeviceError: The device or dtype is not to be had here, or not with this backend.
+        MissingExtraError: The backend is not installed.
     """
     if family is not None and family not in get_args(FamilyName):
         raise ValueError(f"family is {family!r}; expected one of {list(get_args(FamilyName))}.")
-    files = open_checkpoint(where, revision=revision, device=device, dtype=dtype, max_length=max_length)
+    files = open_checkpoint(
+        where, revision=revision, device=device, dtype=dtype, max_length=max_length, backend=backend
+    )
     checkpoint = replace(files, template=template, classes=_classes(classes))
     import torch
 
@@ -83,19 +90,22 @@ def open_checkpoint(
     device: str = "auto",
     dtype: str = "auto",
     max_length: int | None = None,
+    backend: Backend = "auto",
 ) -> Checkpoint:
     """The files that :func:`load` would make a scorer of; arguments and errors are the same."""
     if not isinstance(where, str | Path) or not str(where).strip():
         raise TypeError(f"where is {where!r}; expected a folder, a Hub id, or a part of the default such as mini/rank.")
-    there = resolve_device(device)
+    runs = resolve_backend(backend, device, dtype)
+    there = resolve_device("cpu" if runs == "onnx" else device)
     folder, part = _find(str(where), revision)
     weight_files(folder)  # before anything slower: a folder without weights is the commonest mistake
     return Checkpoint(
         folder=folder,
         settings=_settings(folder, part),
         device=there,
-        dtype=resolve_dtype(dtype, there),
+        dtype=resolve_dtype(dtype, there, runs),
         max_length=max_length,
+        backend=runs,
     )
 
 

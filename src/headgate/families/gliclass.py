@@ -167,6 +167,11 @@ def _part(checkpoint: Checkpoint, config: GLiClassConfig) -> GLiClass:
 
 def _filled(checkpoint: Checkpoint, config: GLiClassConfig, inner: Json, encoder: str, rest: str) -> GLiClass:
     """The encoder under one prefix, everything else, in float32, under another."""
+    if config.isolate_labels and checkpoint.backend == "onnx":
+        raise CheckpointError(
+            f'{checkpoint.folder} isolates its labels, layer by layer; expected a joint GLiClass for backend="onnx", '
+            'which runs an encoder as a whole. Load it with backend="torch".'
+        )
     model = GLiClass(checkpoint.encoder(inner, encoder), config)
     weights = {k: v.float() for k, v in checkpoint.part(rest).items() if not k.startswith("encoder_model.")}
     try:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakValueDictionary
 
 import torch
@@ -20,6 +20,7 @@ import transformers
 from torch import Tensor, nn
 
 from headgate.errors import CheckpointError
+from headgate.models.onnx_export import Source, onnx_encoder
 from headgate.models.storage import Unpacked, read_tensors, weight_files
 from headgate.runtime.tokenizer import Tokenizer
 from headgate.runtime.torch_forward import Module, TorchForward
@@ -42,6 +43,7 @@ class Checkpoint:
         template: In place of the folder's own.
         classes: In place of the folder's own.
         max_length: In place of the folder's own, in tokens.
+        backend: What runs the encoder; int8 is for "onnx" alone.
     """
 
     folder: Path
@@ -51,6 +53,7 @@ class Checkpoint:
     template: str | None = None
     classes: tuple[str, ...] | dict[str, tuple[str, ...]] | None = None
     max_length: int | None = None
+    backend: Literal["torch", "onnx"] = "torch"
 
     @cached_property
     def config(self) -> Json:
@@ -107,13 +110,13 @@ class Checkpoint:
 
     def encoder(self, config: Json, prefix: str) -> nn.Module:
         """The transformers encoder of ``config`` with the weights under ``prefix``, shared in memory."""
-        key = (str(self.folder.resolve()), self.digest(), prefix, str(self.device), str(self.dtype))
+        key = (str(self.folder.resolve()), self.digest(), prefix, str(self.device), str(self.dtype), self.backend)
         with _SHARING:
             found = _SHARED.get(key)
             if found is None:
                 weights = self.part(prefix)
                 pooler = any(k.startswith("pooler.") for k in weights)
-                found = self._built(config, weights, "AutoModel", pooler=pooler)
+                found = self._backed(self._built(config, weights, "AutoModel", pooler=pooler), prefix)
                 _SHARED[key] = found
         return found
 
@@ -127,10 +130,12 @@ class Checkpoint:
             {**self.config, "num_labels": logits} if logits != len(self.config.get("id2label") or ()) else self.config
         )
         model = self._built(config, self.tensors, "AutoModelForSequenceClassification", pooler=True)
-        body = f"{model.base_model_prefix}."  # XLM-R registers it behind its classifier
+        name = str(model.base_model_prefix)
+        body = f"{name}."  # XLM-R registers it behind its classifier
         last = [m for k, m in model.named_modules() if isinstance(m, nn.Linear) and not k.startswith(body)][-1]
         last.float()
         last.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+        setattr(model, name, self._backed(model.get_submodule(name), body))
         return model
 
     def forward(self, module: Module, *, max_tokens: int | None = None) -> TorchForward:
@@ -181,6 +186,11 @@ class Checkpoint:
                 limits[name] = int(said)
         return limits
 
+    def _backed(self, encoder: nn.Module, prefix: str) -> nn.Module:
+        with _SHARING:
+            source = Source(self.folder, self.digest(), prefix, int8=self.dtype == torch.int8)
+            return onnx_encoder(encoder, source) if self.backend == "onnx" else encoder
+
     def _built(self, config: Json, weights: Mapping[str, Tensor], auto: str, *, pooler: bool) -> nn.Module:
         settings = _settings(config, self.folder)
         cls = _class(settings, auto, self.folder)
@@ -195,7 +205,7 @@ class Checkpoint:
                     None,
                     config=settings,
                     state_dict=dict(weights),
-                    dtype=self.dtype,
+                    dtype=torch.float32 if self.backend == "onnx" else self.dtype,
                     output_loading_info=True,
                     **extra,
                 )

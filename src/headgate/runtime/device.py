@@ -1,10 +1,40 @@
 """Which device and dtype a model runs on."""
 
+from importlib.util import find_spec
+from typing import Literal, get_args
+
 import torch
 
-from headgate.errors import DeviceError
+from headgate.errors import DeviceError, MissingExtraError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+Backend = Literal["auto", "torch", "onnx"]
+
+
+def resolve_backend(backend: str, device: str, dtype: str) -> Literal["torch", "onnx"]:
+    """What runs the encoder; ``"auto"`` is torch.
+
+    Raises:
+        DeviceError: A device or dtype that the backend does not have.
+        MissingExtraError: onnxruntime is not installed.
+    """
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend is {backend!r}; expected one of {list(get_args(Backend))}.")
+    if backend != "onnx":
+        if dtype == "int8":
+            raise DeviceError(
+                f'dtype "int8" stands with backend {backend!r}; expected "onnx", which alone computes in it: '
+                'load(…, backend="onnx", dtype="int8").'
+            )
+        return "torch"
+    if device not in ("auto", "cpu") or dtype not in ("auto", "float32", "int8"):
+        raise DeviceError(
+            f'backend "onnx" stands with device {device!r} and dtype {dtype!r}; expected the CPU, and "float32" or '
+            '"int8". Leave device and dtype out, or take backend="torch".'
+        )
+    if find_spec("onnxruntime") is None:
+        raise MissingExtraError("onnxruntime", "onnx")
+    return "onnx"
 
 
 def resolve_device(device: str) -> torch.device:
@@ -26,12 +56,14 @@ def resolve_device(device: str) -> torch.device:
     return found
 
 
-def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+def resolve_dtype(dtype: str, device: torch.device, backend: Backend = "torch") -> torch.dtype:
     """``"auto"`` is float32 on a CPU and on mps, bfloat16 or else float16 on cuda.
 
     Raises:
-        DeviceError: A name that is none of float32, float16, bfloat16.
+        DeviceError: A name that is none of float32, float16, bfloat16, and int8 with onnx.
     """
+    if dtype == "int8" and backend == "onnx":
+        return torch.int8
     if dtype == "auto":
         if device.type != "cuda":
             return torch.float32

@@ -1,0 +1,12 @@
+"""Where headgate keeps what it has made and could make again."""
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """``$HEADGATE_CACHE``, else ``$XDG_CACHE_HOME/headgate``, else ``~/.cache/headgate``; it may not exist yet."""
+    own, shared = os.environ.get("HEADGATE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if own:
+        return Path(own).expanduser()
+    return (Path(shared) if shared else Path.home() / ".cache") / "headgate"
