@@ -1,4 +1,4 @@
-"""The command line: ``headgate rerank``, ``headgate route``, ``headgate guard``, ``headgate eval``, ``headgate bench``.
+"""The command line: ``headgate rerank``, ``route``, ``guard``, ``eval``, ``bench`` and ``export``.
 
 Documents come from files or stdin, one a line, as JSON lines, or one a file. Results go to stdout,
 as a table or as JSON lines, and nothing else does; notes, progress and errors go to stderr.
@@ -26,6 +26,7 @@ from headgate.arguments import named_words
 from headgate.bench.command import command as bench
 from headgate.errors import HeadgateError
 from headgate.evaluate.command import command as evaluate
+from headgate.export import command as export
 from headgate.guard import Guard, Verdict
 from headgate.rerank import Hit, Reranker
 from headgate.route import Decision, Router
@@ -155,6 +156,7 @@ def guard(
 
 app.command("eval")(_explained()(evaluate))
 app.command("bench")(_explained()(bench))
+app.command("export")(_explained()(export))
 
 
 def _scorer(model: str, **how: Any) -> Scorer:  # noqa: ANN401  as load takes them

@@ -75,14 +75,16 @@ def load(  # noqa: PLR0913  one call, everything by name
         revision: Commit, tag or branch of a Hub id; pin a commit where it matters.
         device: "auto" (cuda, mps, cpu: the first there is), or one that must be there.
         dtype: "auto", "float32", "float16", "bfloat16" or, on a CPU, "int8", of the encoder's products; the last layer
-            stays float32. Each of them leaves a text's score to the text, whatever else is in its batch.
+            stays float32. Each of them leaves a text's score to the text, whatever else is in its batch; int8 with
+            "onnx" alone does not, for it rounds by batch.
         template: Hypothesis template with one ``{}``, in place of the folder's.
         classes: Names of the logits in order, in place of the folder's: ``["entailment",
             "not_entailment"]``, ``["relevance"]`` for a ranker, ``{"sentiment": ["positive", …]}``.
         max_length: Tokens of the longest row, in place of the folder's.
         backend: "torch" runs headgate's own encoders (BERT, RoBERTa, XLM-R, DeBERTa-v2/v3, ModernBERT; others as
-            transformers has them), "transformers" those of transformers. "auto" is torch, and on a CPU with dtype
-            "auto" takes bfloat16 where the CPU multiplies it faster; ``scorer.run`` says what it chose and why.
+            transformers has them), "transformers" those of transformers, "onnx" exports the encoder to ONNX Runtime,
+            on the CPU, when it first meets it (:mod:`headgate.models.onnx_export`). "auto" is torch, and on a CPU with
+            dtype "auto" takes bfloat16 where the CPU multiplies it faster; ``scorer.run`` says what it chose and why.
         exact: float32, whatever is faster.
         backbone: Where encoder and tokenizer are of a folder that holds heads only: a folder or a Hub id, which
             ``owner/name@commit`` pins.
@@ -91,7 +93,8 @@ def load(  # noqa: PLR0913  one call, everything by name
 
     Raises:
         CheckpointError: Files are missing, damaged or ambiguous.
-        DeviceError: The device or dtype is not to be had here.
+        DeviceError: The device or dtype is not to be had here, or not with this backend.
+        MissingExtraError: The backend is not installed.
     """
     if family is not None and family not in get_args(FamilyName):
         raise ValueError(f"family is {family!r}; expected one of {list(get_args(FamilyName))}.")
@@ -129,16 +132,17 @@ def open_checkpoint(
     """The files that :func:`load` would make a scorer of; arguments and errors are the same."""
     if not isinstance(where, str | Path) or not str(where).strip():
         raise TypeError(f"where is {where!r}; expected a folder, a Hub id, or a part of the default such as mini/rank.")
-    there = resolve_device(device)
+    runs = resolve_backend(backend, device, dtype)
+    there = resolve_device("cpu" if runs == "onnx" else device)
     folder, part = _find(str(where), revision)
     weight_files(folder)  # before anything slower: a folder without weights is the commonest mistake
     found = Checkpoint(
         folder=folder,
         settings=_settings(folder, part),
         device=there,
-        dtype=resolve_dtype(dtype, there),
+        dtype=resolve_dtype(dtype, there, runs),
         max_length=max_length,
-        backend=resolve_backend(backend),
+        backend=runs,
     )
     if (backend, dtype, there.type) != ("auto", "auto", "cpu"):
         return found

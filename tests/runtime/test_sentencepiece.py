@@ -7,6 +7,7 @@ import io
 import json
 import random
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,7 @@ def test_without_protobuf(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     def missing(*_: Any) -> None:
         raise ImportError("protobuf")
 
-    monkeypatch.setattr("transformers.convert_slow_tokenizer.requires_backends", missing)
+    # Not by its dotted name: transformers also has a function of that name.
+    monkeypatch.setattr(import_module("transformers.convert_slow_tokenizer"), "requires_backends", missing)
     with pytest.raises(MissingExtraError, match=r'pip install "headgate\[sentencepiece\]"'):
         Tokenizer.from_folder(folder)

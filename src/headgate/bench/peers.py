@@ -20,7 +20,7 @@ import torch
 from headgate.bench.measure import Candidate, Meter
 from headgate.bench.workloads import Kind
 from headgate.errors import HeadgateError
-from headgate.models.checkpoint import quietly
+from headgate.models.building import quietly
 from headgate.runtime.batching import Work
 from headgate.scores import Floats, class_log_odds
 

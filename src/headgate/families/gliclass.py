@@ -175,6 +175,11 @@ def _part(checkpoint: Checkpoint, config: GLiClassConfig) -> GLiClass:
 
 def _filled(checkpoint: Checkpoint, config: GLiClassConfig, inner: Json, encoder: str, rest: str) -> GLiClass:
     """The encoder under one prefix, everything else, in float32, under another."""
+    if config.isolate_labels and checkpoint.backend == "onnx":
+        raise CheckpointError(
+            f'{checkpoint.folder} isolates its labels, layer by layer; expected a joint GLiClass for backend="onnx", '
+            'which runs an encoder as a whole. Load it with backend="torch".'
+        )
     body = checkpoint.encoder(inner, encoder, plain=reads_layers(config))
     weighed = checkpoint.part(f"{rest}layer_wise_attention.").get("W1.weight")
     return fill(GLiClass(body, config, None if weighed is None else weighed.shape[1]), checkpoint, rest)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from headgate.errors import CheckpointError, DeviceError
 from headgate.models.building import built, settings_of
+from headgate.models.onnx_export import Source, onnx_encoder
 from headgate.models.packed.encoder import PackedEncoder, can_pack
 from headgate.models.storage import Unpacked, read_tensors, weight_files
 from headgate.runtime.device import Run
@@ -57,7 +58,7 @@ class Checkpoint:
     template: str | None = None
     classes: tuple[str, ...] | dict[str, tuple[str, ...]] | None = None
     max_length: int | None = None
-    backend: Literal["torch", "transformers"] = "torch"
+    backend: Literal["torch", "transformers", "onnx"] = "torch"
     why: str = "it was asked for"
 
     @cached_property
@@ -130,7 +131,7 @@ class Checkpoint:
                 pooler = any(k.startswith("pooler.") for k in weights)
                 alone = config.get("model_type") in _WITH_DECODER and not self.has(f"{prefix}decoder.")
                 auto = "AutoModelForTextEncoding" if alone else "AutoModel"
-                found = self._running(self._built(config, weights, auto=auto, pooler=pooler), backend)
+                found = self._running(self._built(config, weights, auto=auto, pooler=pooler), backend, prefix)
                 _SHARED[key] = found
         return found
 
@@ -144,13 +145,14 @@ class Checkpoint:
             {**self.config, "num_labels": logits} if logits != len(self.config.get("id2label") or ()) else self.config
         )
         model = self._built(config, self.tensors, auto="AutoModelForSequenceClassification", pooler=True)
-        encoder = self._running(model.get_submodule(str(model.base_model_prefix)), self.backend)
-        if not isinstance(encoder, PackedEncoder):
+        name = str(model.base_model_prefix)
+        body = f"{name}."  # XLM-R registers it behind its classifier
+        encoder = self._running(model.get_submodule(name), self.backend, body)
+        if isinstance(encoder, PackedEncoder):
+            encoder = encoder.reading_first() if self.config.get("classifier_pooling", "cls") == "cls" else encoder
+        elif self.backend != "onnx":
             model = model.to(self.dtype)
-        elif self.config.get("classifier_pooling", "cls") == "cls":
-            encoder = encoder.reading_first()
-        setattr(model, str(model.base_model_prefix), encoder)
-        body = f"{model.base_model_prefix}."  # XLM-R registers it behind its classifier
+        setattr(model, name, encoder)
         last = [m for k, m in model.named_modules() if isinstance(m, nn.Linear) and not k.startswith(body)][-1]
         last.float()
         last.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
@@ -210,8 +212,11 @@ class Checkpoint:
         """Of the weights as they are read: on a CPU what runs here keeps float32 wherever that costs nothing."""
         return torch.float32 if self.device.type == "cpu" or self.dtype == torch.int8 else self.dtype
 
-    def _running(self, inner: nn.Module, backend: str) -> nn.Module:
+    def _running(self, inner: nn.Module, backend: str, prefix: str) -> nn.Module:
         """An encoder of transformers as the backend runs it."""
+        if backend == "onnx":
+            with _SHARING:
+                return onnx_encoder(inner, Source(self.folder, self.digest(), prefix, int8=self.dtype == torch.int8))
         if backend == "torch" and can_pack(inner):
             return PackedEncoder(inner, self.dtype)
         if self.dtype == torch.int8:

@@ -1,13 +1,14 @@
 """Which device, dtype and backend a model runs on."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal, get_args
 
 import torch
 
-from headgate.errors import DeviceError
+from headgate.errors import DeviceError, MissingExtraError
 
-Backend = Literal["auto", "torch", "transformers"]
+Backend = Literal["auto", "torch", "transformers", "onnx"]
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
 
 
@@ -16,7 +17,7 @@ class Run:
     """How a scorer's model runs.
 
     Attributes:
-        backend: "torch" (headgate's own modules, where it has them) or "transformers" (that library's).
+        backend: "torch" (headgate's own modules, where it has them), "transformers" (that library's) or "onnx".
         device: As torch names it.
         dtype: Of the encoder's products; the last linear layer runs in float32.
         why: One sentence.
@@ -47,12 +48,14 @@ def resolve_device(device: str) -> torch.device:
     return found
 
 
-def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+def resolve_dtype(dtype: str, device: torch.device, backend: Backend = "torch") -> torch.dtype:
     """``"auto"`` is float32 on a CPU and on mps, bfloat16 or else float16 on cuda.
 
     Raises:
         DeviceError: An unknown name, or int8 on another device than a CPU that has it.
     """
+    if dtype == "int8" and backend == "onnx":
+        return torch.int8
     if dtype == "auto":
         if device.type != "cuda":
             return torch.float32
@@ -64,15 +67,26 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return DTYPES[dtype]
 
 
-def resolve_backend(backend: str) -> Literal["torch", "transformers"]:
-    """``"auto"`` is torch.
+def resolve_backend(backend: str, device: str, dtype: str) -> Literal["torch", "transformers", "onnx"]:
+    """What runs the encoder; ``"auto"`` is torch.
 
     Raises:
         ValueError: Another name.
+        DeviceError: A device or dtype that the backend does not have.
+        MissingExtraError: onnxruntime is not installed.
     """
     if backend not in get_args(Backend):
         raise ValueError(f"backend is {backend!r}; expected one of {list(get_args(Backend))}.")
-    return "transformers" if backend == "transformers" else "torch"
+    if backend != "onnx":
+        return "transformers" if backend == "transformers" else "torch"
+    if device not in ("auto", "cpu") or dtype not in ("auto", "float32", "int8"):
+        raise DeviceError(
+            f'backend "onnx" stands with device {device!r} and dtype {dtype!r}; expected the CPU, and "float32" or '
+            '"int8". Leave device and dtype out, or take backend="torch".'
+        )
+    if find_spec("onnxruntime") is None:
+        raise MissingExtraError("onnxruntime", "onnx")
+    return "onnx"
 
 
 def token_budget(device: torch.device) -> int:

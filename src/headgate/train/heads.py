@@ -82,7 +82,9 @@ def fit_heads(  # noqa: PLR0913  one call, everything by name
         raise ValueError(
             f'l2 is {l2!r}; expected "cv" or a number above 0: without it, separable rows have no best fit.'
         )
-    checkpoint = open_checkpoint(base, revision=revision, device=device, dtype="float32", max_length=max_length)
+    checkpoint = open_checkpoint(
+        base, revision=revision, device=device, dtype="float32", max_length=max_length, backend="transformers"
+    )
     if out is not None:
         different(out, checkpoint)
     known = heads_of(checkpoint, heads)
