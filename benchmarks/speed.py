@@ -34,9 +34,6 @@ from headgate.runtime.batching import Work
 from headgate.runtime.device import resolve_device
 from headgate.runtime.tokenizer import Tokenizer
 
-GOALS = {"float32": "exact", "bfloat16": "auto"}
-"""Mode -> the goal that it is held to."""
-
 USEFUL, BESIDE = 0.95, 0.10
 """Wanted of every row: useful tokens at least, time beside the model at most."""
 
@@ -140,7 +137,7 @@ def rows_of(name: str, job: Job, report: Report) -> list[Row]:
     for start, goals in job.wanted.items():
         line = _found(report, start)
         for mode, times in line.ratios.items() if line else ():
-            found.append(_times(name, mode, line.name, goals.get(GOALS.get(mode, mode)), times))
+            found.append(_times(name, mode, line.name, goals.get(mode), times))
     return found
 
 
@@ -216,7 +213,9 @@ def main() -> None:
     """Measure the rows that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=[*JOBS, "heads"], default=[*JOBS, "heads"], help="rows")
-    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES), help="ways to load a model")
+    parser.add_argument(
+        "--modes", nargs="+", choices=list(MODES), default=["exact", "auto", "int8"], help="ways to load a model"
+    )
     parser.add_argument("--texts", type=int, help="of every row, in place of its own number")
     parser.add_argument("--repeat", type=int, default=5, help="turns")
     parser.add_argument("--limit", type=float, default=120, help="seconds from which on a row begins no new turn")

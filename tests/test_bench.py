@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 NLI = {0: "entailment", 1: "not_entailment"}
 TEMPLATE = "this is {}"
 SMALL = Size(texts=4, labels=2, length=12)
-OPTIONS = Options(modes=("float32",), size=SMALL, repeat=2, device="cpu")
+OPTIONS = Options(modes=("exact",), size=SMALL, repeat=2, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -169,15 +169,16 @@ def test_flops_and_rate():
 
 
 def test_padding_is_that_of_the_plan(ranker):
-    report = bench(str(ranker), OPTIONS)
+    report = bench(str(ranker), replace(OPTIONS, modes=("exact", "transformers")))
     scorer, checkpoint = load(ranker, device="cpu"), open_checkpoint(ranker)
     work = job(scorer, checkpoint, SMALL)
     beside = len(checkpoint.tokenizer.encode(work.labels)[0].ids) + 3
     rows = [n + beside for n in work.tokens]
     padded = sum(len(batch) * max(rows[i] for i in batch) for batch in plan(rows, token_budget(CPU)))
-    (line,) = report.lines
-    assert (line.rows, line.tokens, line.padded) == (4, sum(rows), padded)
-    assert line.useful == sum(rows) / padded
+    line, filled = report.lines
+    assert (line.rows, line.tokens, line.padded, line.useful) == (4, sum(rows), sum(rows), 1.0)  # packed: no padding
+    assert (filled.rows, filled.tokens, filled.padded) == (4, sum(rows), padded)
+    assert filled.useful == sum(rows) / padded < 1
     assert line.pairs_per_second == pytest.approx(4 / line.median)
 
 
@@ -196,13 +197,13 @@ def test_a_peer_that_differs_shows(nli, monkeypatch):
     monkeypatch.setitem(PEERS, "other", Peer(("nli",), other))
     report = bench(str(nli), replace(OPTIONS, against=("other",), how={"template": TEMPLATE}))
     ours, same, off = report.lines
-    assert [ours.mode, same.mode, off.mode] == ["float32", None, None]
+    assert [ours.mode, same.mode, off.mode] == ["exact", None, None]
     assert (same.max_difference, same.spearman) == (0, pytest.approx(1))
     assert off.max_difference == pytest.approx(0.5, abs=1e-5)
     for line in report.lines:
         assert line.median == median(line.seconds)
-        assert line.ratios["float32"].value == line.median / ours.median
-        assert line.ratios["float32"].low <= line.ratios["float32"].high
+        assert line.ratios["exact"].value == line.median / ours.median
+        assert line.ratios["exact"].low <= line.ratios["exact"].high
 
 
 @pytest.mark.parametrize("peer", ["one-batch", "eager", "sentence-transformers"])
@@ -245,24 +246,25 @@ def test_the_gliclass_pipeline_agrees(tmp_path):
 
 
 def test_json_says_everything(ranker):
-    found = run(ranker, *SHORT, "--dtype", "bfloat16", "--against", "one-batch", "--json")
+    found = run(ranker, *SHORT, "--mode", "int8", "--against", "one-batch", "--json")
     assert (found.exit_code, found.stderr) == (0, "")
     said = json.loads(found.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     plain, half, peer = said["lines"]
-    assert [plain["mode"], half["mode"], peer["mode"]] == ["float32", "bfloat16", None]
+    assert [plain["mode"], half["mode"], peer["mode"]] == ["exact", "int8", None]
     assert plain["max_difference"] == 0 < half["max_difference"]
-    assert set(peer["ratios"]) == {"float32", "bfloat16"} == set(said["ceiling"])
+    assert set(peer["ratios"]) == {"exact", "int8"}
+    assert set(said["ceiling"]) == {"float32", "int8"}
     assert peer["overhead"] is None is peer["share"]
-    assert plain["share"] == pytest.approx(plain["gflops"] / said["ceiling"]["float32"])
+    assert plain["share"] == pytest.approx(plain["gflops"] / said["ceiling"]["exact"])
     assert plain["gflops"] == pytest.approx(said["linear_flops"] * plain["padded"] / plain["median"] / 1e9)
     assert (said["kind"], said["texts"], said["labels"], said["skipped"]) == ("ranker", 4, 1, {})
     assert all(len(line["seconds"]) == 2 for line in said["lines"])
 
 
 def test_the_table_names_everybody(ranker):
-    found = run(ranker, *SHORT, "--mode", "float32", "--against", "one-batch")
+    found = run(ranker, *SHORT, "--mode", "exact", "--against", "one-batch")
     assert found.exit_code == 0
-    assert "headgate float32" in found.stdout
+    assert "headgate exact" in found.stdout
     assert "one batch of all" in found.stdout
 
 
@@ -271,7 +273,7 @@ def test_a_missing_peer_is_named_and_skipped(ranker, monkeypatch):
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(peers, "import_module", missing)
-    found = run(ranker, *SHORT, "--dtype", "float32", "--against", "sentence-transformers", "--json")
+    found = run(ranker, *SHORT, "--mode", "exact", "--against", "sentence-transformers", "--json")
     assert found.exit_code == 0
     assert "pip install sentence-transformers" in found.stderr
     said = json.loads(found.stdout)
@@ -280,7 +282,7 @@ def test_a_missing_peer_is_named_and_skipped(ranker, monkeypatch):
 
 
 def test_other_libraries_do_not_read_our_own_layout():
-    found = run("mini/nli", *SHORT, "--dtype", "float32", "--against", "transformers")
+    found = run("mini/nli", *SHORT, "--mode", "exact", "--against", "transformers")
     assert found.exit_code == 0
     assert "layout of headgate's own" in found.stderr
 
@@ -288,7 +290,7 @@ def test_other_libraries_do_not_read_our_own_layout():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--dtype", "float33"], "'float33' is not known; expected one of ['float32',"),
+        (["--mode", "float33"], "'float33' is not known; expected one of ['exact',"),
         (["--against", "gliclass"], "'gliclass' came for a model of kind nli; expected one of ['transformers',"),
         (["--template", "no place"], "template"),
     ],
@@ -302,7 +304,7 @@ def test_too_many_labels_for_the_model(tmp_path):
     from tests.parity.test_gliclass import published
 
     published(tmp_path, "bert", scorer_type="simple", prompt_first=True)
-    assert "ask with fewer labels" in complaint(run(tmp_path, "--labels", 100, "--dtype", "float32"))
+    assert "ask with fewer labels" in complaint(run(tmp_path, "--labels", 100, "--mode", "exact"))
 
 
 def test_a_folder_that_is_not_there():

@@ -185,8 +185,6 @@ def test_what_only_torch_gives(folder: Path, asked: dict[str, Any]) -> None:
     [
         ({"backend": "onnx", "dtype": "bfloat16"}, 'dtype .bfloat16.; expected the CPU, and "float32"'),
         ({"backend": "onnx", "device": "cuda"}, "device .cuda.*expected the CPU"),
-        ({"dtype": "int8"}, 'expected "onnx"'),
-        ({"backend": "torch", "dtype": "int8"}, 'expected "onnx"'),
     ],
 )
 def test_devices_and_dtypes_it_does_not_have(folder: Path, how: dict[str, Any], words: str) -> None:

@@ -128,7 +128,7 @@ def test_a_long_text_is_the_mean_of_its_windows(base: Path) -> None:
     scorer = fit_heads(base, data, l2=0.1, names=False, device="cpu")
     scores = scorer.score(long, ["bad", "good", "so-so"])
     assert scores.windows.min() > 1
-    checkpoint = subject.open_checkpoint(base, device="cpu", dtype="float32")
+    checkpoint = subject.open_checkpoint(base, device="cpu", dtype="float32", backend="transformers")
     model = subject.grown(checkpoint, {}, {}, None)
     model.normalize = True
     read = states(checkpoint, model, long).numpy()

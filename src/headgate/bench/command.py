@@ -17,7 +17,7 @@ def command(  # noqa: PLR0913  a command's options are its arguments
     length: Annotated[int, typer.Option(min=1, help="Mean tokens of a text.")] = 166,
     repeat: Annotated[int, typer.Option(min=1, help="Turns.")] = 5,
     mode: Annotated[
-        list[str] | None, typer.Option("--dtype", "--mode", help="A way to load it; repeat it. Else all of them.")
+        list[str] | None, typer.Option(help="exact, auto, int8, transformers or onnx; repeat it. Else the first two.")
     ] = None,
     against: Annotated[
         list[str] | None, typer.Option(help="Another library, where it is installed; repeat it. all: those that fit.")
@@ -31,12 +31,12 @@ def command(  # noqa: PLR0913  a command's options are its arguments
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as one JSON object.")] = False,
 ) -> None:
     """Measure a model on this machine: seconds, padding, memory, precision, beside other libraries."""
-    from headgate.bench.report import MODES, Options, bench  # here, because it brings torch
+    from headgate.bench.report import Options, bench  # here, because it brings torch
     from headgate.bench.workloads import Size
 
     how: dict[str, Any] = {"family": family, "template": template, "revision": revision, "max_length": max_length}
     options = Options(
-        modes=tuple(mode or MODES),
+        modes=tuple(mode or Options.modes),
         against=tuple(against or ()),
         size=Size(texts=texts, labels=labels, length=length),
         repeat=repeat,

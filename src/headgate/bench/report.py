@@ -29,8 +29,11 @@ from headgate.runtime.device import DTYPES, resolve_device
 from headgate.scores import Floats
 
 MODES: dict[str, dict[str, Any]] = {
-    "float32": {"dtype": "float32"},
-    "bfloat16": {"dtype": "bfloat16"},
+    "exact": {"exact": True},
+    "auto": {},
+    "int8": {"dtype": "int8"},
+    "transformers": {"exact": True, "backend": "transformers"},
+    "onnx": {"backend": "onnx"},
 }
 """Ways to load a model, by name. The first is the plain one that every number is compared with."""
 
@@ -51,7 +54,7 @@ class Options:
         how: More arguments of ``load``, the same in every mode.
     """
 
-    modes: tuple[str, ...] = tuple(MODES)
+    modes: tuple[str, ...] = ("exact", "auto")
     against: tuple[str, ...] = ()
     size: Size = field(default_factory=Size)
     repeat: int = 5

@@ -41,7 +41,7 @@ class BiEncoder(Family):
         """A sentence-transformers folder, or a part of a multi-part one."""
         pooling, prompts = pooling_and_prompts(checkpoint)
         model = multi_head(checkpoint, {}, pooling)
-        forward = checkpoint.forward(sentence_vectors(model))
+        forward = checkpoint.forward(sentence_vectors(model), model)
         return cls(core(checkpoint, forward, template="{}", identity=(pooling, prompts)), prompts)
 
     def embed(self, texts: Sequence[str], *, role: Role) -> Floats:

@@ -86,7 +86,7 @@ class ColBERT(LateInteraction):
         reading = _reading(raw, tokenizer, checkpoint, by_text=stanford)
         projection = linear(checkpoint) if stanford else dense(checkpoint)
         encoder = checkpoint.encoder(checkpoint.config, _prefix(checkpoint) if stanford else "")
-        forward = checkpoint.forward(projected_states(encoder, projection.to(checkpoint.device)))
+        forward = checkpoint.forward(projected_states(encoder, projection.to(checkpoint.device)), encoder)
         parts = core(checkpoint, forward, template="{}", identity=reading)
         markers = [m for m in (raw["query_prefix"], raw["document_prefix"]) if m]
         parts = replace(parts, tokenizer=Tokenizer(tokenizer, markers=markers), max_length=checkpoint.length)

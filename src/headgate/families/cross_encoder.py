@@ -119,10 +119,10 @@ class CrossEncoder(Family):
         head = checkpoint.settings.get("head")
         if head is None:
             model = checkpoint.classifier(len(names))
-            forward = checkpoint.forward(class_logits(model))
+            forward = checkpoint.forward(class_logits(model), model)
         else:
             heads = multi_head(checkpoint, {head: len(names)})
-            forward = checkpoint.forward(head_logits(heads, [head]))
+            forward = checkpoint.forward(head_logits(heads, [head]), heads)
         template = "{}" if classes.ranker else None
         return cls(core(checkpoint, forward, template=template, identity=names), classes)
 

@@ -72,7 +72,7 @@ class GLiClassScorer(Family):
             )
         model = _model(checkpoint, config) if own is None else _part(checkpoint, config)
         texts, labels = tokenizers(checkpoint, config, text_first=not config.prompt_first)
-        forward = checkpoint.forward(lambda batch: model(batch.ids, batch.mask, batch.types))
+        forward = checkpoint.forward(lambda batch: model(batch.ids, batch.mask, batch.types), model)
         parts = core(checkpoint, forward, template="{}", identity=config)
         # Rows carry no token types: the pipeline's are all of the first kind, which models assume.
         parts = replace(parts, tokenizer=texts, types=False, max_length=length(checkpoint))

@@ -45,7 +45,7 @@ class DecoderGLiClassScorer(GLiClassScorer):
         config = GLiClassConfig(mark, end)
         model = decoder(checkpoint, config.class_token_index)
         texts, labels = tokenizers(checkpoint, config, text_first=True)
-        forward = checkpoint.forward(lambda batch: model(batch.ids, batch.mask))
+        forward = checkpoint.forward(lambda batch: model(batch.ids, batch.mask), model.network)
         parts = core(checkpoint, forward, template="{}", identity=config)
         return cls(replace(parts, tokenizer=texts, types=False, max_length=length(checkpoint)), config, labels)
 

@@ -46,7 +46,7 @@ class EncoderDecoderGLiClassScorer(GLiClassScorer):
         body = checkpoint.encoder(inner, "model.encoder_decoder_model.", plain=True)
         model = fill(EncoderDecoder(body, config), checkpoint)
         texts, labels = tokenizers(checkpoint, config, text_first=True)
-        forward = checkpoint.forward(lambda batch: model(batch.ids, batch.mask, batch.types))
+        forward = checkpoint.forward(lambda batch: model(batch.ids, batch.mask, batch.types), model)
         parts = core(checkpoint, forward, template="{}", identity=config)
         return cls(replace(parts, tokenizer=texts, types=False, max_length=length(checkpoint)), config, labels)
 

@@ -95,7 +95,7 @@ class BiEncoderGLiClassScorer(Family):
         """
         config = GLiClassConfig.from_dict(checkpoint.config)
         model, labels, identity = _towers(checkpoint, config, BiEncoder)
-        forward = checkpoint.forward(lambda batch: model(batch.ids, batch.mask, batch.types))
+        forward = checkpoint.forward(lambda batch: model(batch.ids, batch.mask, batch.types), model)
         parts = core(checkpoint, forward, template="{}", identity=identity)
         parts = replace(parts, types=False, max_length=length(checkpoint))
         return cls(parts, config, comparison(model.head(), checkpoint.device), labels)
@@ -152,7 +152,7 @@ class FusedGLiClassScorer(GLiClassScorer):
         config = GLiClassConfig.from_dict(checkpoint.config)
         model, labels, identity = _towers(checkpoint, config, Fused)
         texts, _ = tokenizers(checkpoint, config, text_first=not config.prompt_first)
-        forward = checkpoint.forward(lambda batch: model(batch.ids, batch.mask, batch.types))
+        forward = checkpoint.forward(lambda batch: model(batch.ids, batch.mask, batch.types), model)
         parts = core(checkpoint, forward, template="{}", identity=identity)
         return cls(replace(parts, tokenizer=texts, types=False, max_length=length(checkpoint)), config, labels)
 

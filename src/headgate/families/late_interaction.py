@@ -82,7 +82,7 @@ class LateInteraction(Family):
         weights = Weights(float(settings.get("maxsim", 1.0)), float(settings.get("cosine", 1.0)))
         published = (checkpoint.folder / "modules.json").is_file()
         model = multi_head(checkpoint, {}, pooling_and_prompts(checkpoint)[0] if published else None)
-        forward = checkpoint.forward(token_states(model))
+        forward = checkpoint.forward(token_states(model), model)
         return cls(core(checkpoint, forward, template="{}", identity=weights), weights)
 
     def _score_many(self, asks: Sequence[Ask]) -> list[Scores]:

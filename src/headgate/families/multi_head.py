@@ -92,7 +92,7 @@ class MultiHeadClassifier(Family):
         heads = named_heads(checkpoint)
         sizes = {name: len(head.labels) for name, head in heads.items()}
         model = multi_head(checkpoint, sizes)
-        forward = checkpoint.forward(head_logits(model, list(heads)))
+        forward = checkpoint.forward(head_logits(model, list(heads)), model)
         parts = core(checkpoint, forward, template="{}", identity=heads)
         return cls(parts, heads, checkpoint.settings.get("thresholds"))
 
@@ -104,7 +104,8 @@ class MultiHeadClassifier(Family):
         kinds: dict[object, Kind] = {"multi_label_classification": "multi", "regression": "regression"}
         kind = kinds.get(checkpoint.config.get("problem_type"), "multi" if len(names) == 1 else "single")
         heads = {"label": Head(names, kind)}
-        forward = checkpoint.forward(class_logits(checkpoint.classifier(len(names))))
+        model = checkpoint.classifier(len(names))
+        forward = checkpoint.forward(class_logits(model), model)
         return cls(core(checkpoint, forward, template="{}", identity=heads), heads)
 
     @property

@@ -76,7 +76,8 @@ def task_scorer(folder: Checkpoint, backbone: Checkpoint | None, wanted: TaskHea
         same_encoder(folder, backbone)
     # What scorer.json says of the backbone, it says of another head.
     base = replace(backbone or folder, settings={}, template=folder.template, classes=folder.classes)
-    forward = base.forward(task_model(base, heads))
+    model = task_model(base, heads)
+    forward = base.forward(model, model)
     identity = (folder.digest(), wanted, names)
     if classes is None:
         return MultiHeadClassifier(core(base, forward, template="{}", identity=identity), kinds)

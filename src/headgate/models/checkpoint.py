@@ -158,10 +158,16 @@ class Checkpoint:
         last.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
         return model
 
-    def forward(self, module: Module, *, max_tokens: int | None = None) -> TorchForward:
-        """A Forward over ``module``, padding as the tokenizer's model does."""
+    def forward(self, module: Module, model: nn.Module) -> TorchForward:
+        """A Forward over ``module``, padding as the tokenizer's model does.
+
+        Args:
+            module: Runs a batch.
+            model: What it runs it through.
+        """
         pad = getattr(self.body, "pad_token_id", None)
-        return TorchForward(module, self.device, pad=pad if isinstance(pad, int) else 0, max_tokens=max_tokens)
+        packed = any(isinstance(m, PackedEncoder) for m in model.modules())
+        return TorchForward(module, self.device, pad=pad if isinstance(pad, int) else 0, packed=packed)
 
     @property
     def run(self) -> Run:

@@ -23,12 +23,12 @@ class Decoder:
     """
 
     def __init__(self, model: Any, marker: int) -> None:  # noqa: ANN401  the package has no types
-        self._model = model
+        self.network = model
         self._marker = marker
 
     def __call__(self, ids: Tensor, mask: Tensor) -> list[Tensor]:
         """B float32 tensors (K_i,): one raw logit a label, of rows (B, S), padded on the right."""
-        found = self._model(input_ids=ids, attention_mask=mask.long(), return_dict=True).logits.float()
+        found = self.network(input_ids=ids, attention_mask=mask.long(), return_dict=True).logits.float()
         counts = (mask & (ids == self._marker)).sum(1).tolist()
         return [row[:count] for row, count in zip(found, counts, strict=True)]
 

@@ -28,6 +28,7 @@ from transformers.activations import ACT2FN
 
 from headgate.errors import CheckpointError
 from headgate.models.checkpoint import Checkpoint
+from headgate.models.packed.encoder import PackedEncoder
 from headgate.runtime.torch_forward import Batch
 
 _WEIGHT = re.compile(r"classifiers\.(\d+)\.(?:weight|bias)")
@@ -226,7 +227,9 @@ def task_model(backbone: Checkpoint, heads: dict[str, TaskHead]) -> TaskModel:
                 f"head {name!r} reads {head.weight.shape[1]} states and {backbone.folder} has {hidden}{embedded}; "
                 "expected the same. Is this the backbone that the heads were trained on?"
             )
-    model = TaskModel(backbone.encoder(backbone.config, "deberta."), _pooler(backbone, hidden), list(heads.values()))
+    encoder = backbone.encoder(backbone.config, "deberta.")
+    encoder = encoder.reading_first() if isinstance(encoder, PackedEncoder) else encoder
+    model = TaskModel(encoder, _pooler(backbone, hidden), list(heads.values()))
     return model.eval().requires_grad_(False)
 
 

@@ -76,11 +76,16 @@ def budget(forward: Forward) -> int:
     return int(getattr(forward, "max_tokens", 4096))
 
 
+def packed(forward: Forward) -> bool:
+    """True if a batch costs a Forward its tokens, and not its padding: its ``packed``."""
+    return bool(getattr(forward, "packed", False))
+
+
 BATCH = 32
 """What a batch costs beside its rows, as one part in so many of the budget: about 6 ms on two cores."""
 
 
-def plan(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+def plan(lengths: Sequence[int], max_tokens: int, *, packed: bool = False) -> list[list[int]]:
     """Indices of rows, batch by batch: every row once, padded size within the budget, at the least cost.
 
     Longest first, so that memory peaks at once or never. A row longer than the budget runs alone.
@@ -88,28 +93,31 @@ def plan(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     Args:
         lengths: Tokens of each row.
         max_tokens: Largest rows x longest row of a batch, at least 1.
+        packed: A batch costs its tokens, and not its padding.
     """
     if max_tokens < 1:
         raise ValueError(f"max_tokens is {max_tokens}; expected at least 1.")
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    sizes = partition([lengths[i] for i in order], max_tokens)
+    sizes = partition([lengths[i] for i in order], max_tokens, packed=packed)
     ends = np.cumsum(sizes).tolist()
     return [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
-def partition(lengths: Sequence[int], max_tokens: int) -> list[int]:
+def partition(lengths: Sequence[int], max_tokens: int, *, packed: bool = False) -> list[int]:
     """How many rows each batch takes, of rows sorted from long to short: the cut of least cost, from the end on.
 
     Args:
         lengths: Tokens of each row, falling.
         max_tokens: As of :func:`plan`.
+        packed: As there.
     """
     count = len(lengths)
     cost, take = np.zeros(count + 1), np.ones(count, dtype=np.int64)
     ahead = np.arange(1, count + 1)
     for at in range(count - 1, -1, -1):
         most = min(count - at, max(1, max_tokens // max(1, lengths[at])))
-        costs = lengths[at] * ahead[:most] + cost[at + 1 : at + most + 1]
+        size = np.cumsum(lengths[at : at + most]) if packed else lengths[at] * ahead[:most]
+        costs = size + cost[at + 1 : at + most + 1]
         take[at] = most - costs[::-1].argmin()  # the largest of those that cost the same
         cost[at] = costs.min() + max_tokens / BATCH
     sizes, at = [], 0
@@ -119,18 +127,21 @@ def partition(lengths: Sequence[int], max_tokens: int) -> list[int]:
     return sizes
 
 
-def run(rows: Sequence[Row], max_tokens: int, batch: Callable[[list[Row]], Sequence[Array]]) -> list[Array]:
+def run(
+    rows: Sequence[Row], max_tokens: int, batch: Callable[[list[Row]], Sequence[Array]], *, packed: bool = False
+) -> list[Array]:
     """One array a row, in input order, running equal rows once.
 
     Args:
         rows: Any number of rows.
         max_tokens: Budget of :func:`plan`.
         batch: Runs rows of like length together; one array a row, in order.
+        packed: As of :func:`plan`.
     """
     keys = [row.key for row in rows]
     unique = list(dict(zip(keys, rows, strict=True)).items())
     found: dict[tuple[bytes, bytes, int], Array] = {}
-    for indices in plan([len(row.ids) for _, row in unique], max_tokens):
+    for indices in plan([len(row.ids) for _, row in unique], max_tokens, packed=packed):
         answers = batch([unique[i][1] for i in indices])
         found.update(zip([unique[i][0] for i in indices], answers, strict=True))
     return [found[key] for key in keys]

@@ -47,16 +47,20 @@ class TorchForward:
         device: Where its weights are.
         pad: The id that fills short rows up.
         max_tokens: Padded tokens of a batch; None takes a budget for the device.
+        packed: The module takes padding out before it computes.
 
     Attributes:
         work: What it has run so far.
     """
 
-    def __init__(self, module: Module, device: torch.device, *, pad: int, max_tokens: int | None = None) -> None:
+    def __init__(
+        self, module: Module, device: torch.device, *, pad: int, max_tokens: int | None = None, packed: bool = False
+    ) -> None:
         self._module: Module | None = module
         self._device = device
         self._pad = pad
         self.max_tokens = token_budget(device) if max_tokens is None else max_tokens
+        self.packed = packed
         self.work = Work()
         self._lock = threading.Lock()
         self._process = os.getpid()
@@ -71,7 +75,7 @@ class TorchForward:
             self._adopt()
         if self._module is None:
             raise ClosedError("this scorer was closed; load it again to go on.")
-        return run(rows, self.max_tokens, self._batch)
+        return run(rows, self.max_tokens, self._batch, packed=self.packed)
 
     def close(self) -> None:
         """Let go of the model; its memory is free once no other scorer shares it."""
@@ -101,7 +105,9 @@ class TorchForward:
                 found = list(out.float().cpu().numpy())
             else:
                 found = [t.float().cpu().numpy() for t in out]
-            self.work += Work(len(rows), sum(batch.lengths), batch.ids.numel(), perf_counter() - begun)
+            tokens = sum(batch.lengths)
+            processed = tokens if self.packed else batch.ids.numel()
+            self.work += Work(len(rows), tokens, processed, perf_counter() - begun)
             return found
 
     def _padded(self, rows: list[Row]) -> Batch:

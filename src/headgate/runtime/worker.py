@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from operator import index
 
 from headgate.errors import ClosedError, OverloadedError, ScorerError
-from headgate.runtime.batching import Array, Forward, Row, Work, budget, partition, work
+from headgate.runtime.batching import Array, Forward, Row, Work, budget, packed, partition, work
 from headgate.runtime.request import Answer, Request
 
 log = logging.getLogger(__name__)
@@ -247,12 +247,11 @@ class _Queue:
         room = max(1, leader.max_tokens // longest)
         # In the order of turns, so that among rows of one length the leader's come first; a request's own from the end.
         there = [r for r in self._requests.values() if r.forward is leader.forward]
-        found = [
-            (-r.length(r.waiting[at]), turn, -at) for turn, r in enumerate(there) for at in r.eligible(longest, room)
-        ]
+        found = [(-r.length(r.waiting[i]), n, -i) for n, r in enumerate(there) for i in r.eligible(longest, room)]
         chosen: dict[int, list[int]] = {}
         near = heapq.nsmallest(AHEAD * room, found)
-        for _, turn, at in near[: partition([-length for length, _, _ in near], leader.max_tokens)[0]]:
+        sizes = partition([-length for length, _, _ in near], leader.max_tokens, packed=packed(leader.forward))
+        for _, turn, at in near[: sizes[0]]:
             chosen.setdefault(turn, []).append(-at)
         batch: Batch = []
         for turn, places in chosen.items():

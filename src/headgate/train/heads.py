@@ -122,7 +122,7 @@ def states(checkpoint: Checkpoint, model: MultiHead, texts: Sequence[str]) -> Te
         for window in cut(encoder[text], checkpoint.length - frame.size):
             rows.append(frame.row(window.ids, types=checkpoint.has_types))
             owner.append(i)
-    read = torch.from_numpy(np.stack(checkpoint.forward(sentence_vectors(model))(rows)).astype(np.float64))
+    read = torch.from_numpy(np.stack(checkpoint.forward(sentence_vectors(model), model)(rows)).astype(np.float64))
     total = torch.zeros((len(texts), read.shape[1]), dtype=torch.float64).index_add_(0, torch.tensor(owner), read)
     return total / torch.bincount(torch.tensor(owner))[:, None]
 
@@ -237,6 +237,6 @@ def _in_memory(
 ) -> MultiHeadClassifier:
     plain = replace(checkpoint, settings={"max_length": checkpoint.length})
     digest = hashlib.sha256(b"".join(p.detach().cpu().numpy().tobytes() for p in model.heads.parameters())).hexdigest()
-    forward = checkpoint.forward(head_logits(model, list(heads)))
+    forward = checkpoint.forward(head_logits(model, list(heads)), model)
     parts = core(plain, forward, template="{}", identity=(heads, model.pooling, model.normalize, digest))
     return MultiHeadClassifier(parts, heads, thresholds(checkpoint, heads, changed))
