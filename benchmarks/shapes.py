@@ -20,7 +20,7 @@ from transformers import (
 )
 
 import headgate
-from headgate.models.checkpoint import quietly
+from headgate.models.building import quietly
 
 MINILM = "MiniLM-L6"
 DEBERTA = "DeBERTa-v3-base"

@@ -255,7 +255,7 @@ def test_json_says_everything(ranker):
     assert set(peer["ratios"]) == {"exact", "int8"}
     assert set(said["ceiling"]) == {"float32", "int8"}
     assert peer["overhead"] is None is peer["share"]
-    assert plain["share"] == pytest.approx(plain["gflops"] / said["ceiling"]["exact"])
+    assert plain["share"] == pytest.approx(plain["gflops"] / said["ceiling"]["float32"])
     assert plain["gflops"] == pytest.approx(said["linear_flops"] * plain["padded"] / plain["median"] / 1e9)
     assert (said["kind"], said["texts"], said["labels"], said["skipped"]) == ("ranker", 4, 1, {})
     assert all(len(line["seconds"]) == 2 for line in said["lines"])

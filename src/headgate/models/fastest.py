@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from headgate.models.packed.linear import ROWS, Linear
+from headgate.models.packed.linear import ROWS, Linear, bfloat16_units
 from headgate.runtime.cache_folder import cache_folder
 
 log = logging.getLogger(__name__)
@@ -22,8 +22,6 @@ LEAST = 256
 """Width of the narrowest model for which bfloat16 is tried: in narrower ones it is not products that take the time."""
 GAIN = 1.3
 """How many times faster it must be: less is not worth the digits."""
-UNITS = ("avx512_bf16", "amx_bf16", "arm_bf16")
-"""What multiplies bfloat16, as CPUs call it."""
 SECONDS = 0.5
 """Spent on a measurement at most."""
 
@@ -43,11 +41,11 @@ def fastest(width: int) -> Choice:
     """
     if width < LEAST:
         return Choice(torch.float32, f"a model of width {width} gains nothing by bfloat16")
-    can: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    units = [name for name in UNITS if can.get(name)]
-    if not units or not torch.backends.mkldnn.is_available():
+    units = bfloat16_units()
+    if not units:
         return Choice(torch.float32, "this CPU does not multiply bfloat16 itself")
-    key = f"{can.get('cpu_name')}, torch {torch.__version__}, {torch.get_num_threads()} threads, width {width}"
+    cpu = getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name")
+    key = f"{cpu}, torch {torch.__version__}, {torch.get_num_threads()} threads, width {width}"
     path = cache_folder() / "fastest.json"
     known = _read(path)
     gain = known.get(key)

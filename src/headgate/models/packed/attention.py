@@ -7,27 +7,24 @@ from torch.nn.functional import scaled_dot_product_attention
 from headgate.models.packed.rows import Group, Rows
 
 
-def attend(qkv: Tensor, rows: Rows, *, first: bool, window: int | None = None) -> Tensor:
+def attend(tokens: Tensor, rows: Rows, queries: Tensor | None = None, *, window: int | None = None) -> Tensor:
     """Every token attends to its row.
 
     Args:
-        qkv: (tokens, 3, heads, d).
+        tokens: As :meth:`Rows.attend` takes them.
         rows: Where they lie.
-        first: Of each row the first token alone asks.
+        queries: As there.
         window: Only to tokens at most so far away; None for all.
-
-    Returns:
-        (tokens, heads x d), or (rows, heads x d) with ``first``.
     """
-    if qkv.is_cuda and qkv.dtype != torch.float32 and not first and rows.attended is None:
-        return _variable(qkv, rows, window)
+    if tokens.is_cuda and tokens.dtype != torch.float32 and queries is None and rows.attended is None:
+        return _variable(tokens, rows, window)
 
     def one(q: Tensor, k: Tensor, v: Tensor, group: Group) -> Tensor:
         near = None if window is None or group.length <= window + 1 else _near(q.shape[2], group, window, q.device)
         mask = group.mask if near is None else near if group.mask is None else near & group.mask
         return attention(q, k, v, mask, q.shape[-1] ** -0.5)
 
-    return rows.attend(qkv, one, first=first)
+    return rows.attend(tokens, one, queries)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from headgate.models.packed.attention import attend
-from headgate.models.packed.linear import Activation, Linear
+from headgate.models.packed.linear import Activation, Linear, between
 from headgate.models.packed.rows import Attend, Rows
 
 ACTIVATIONS: Mapping[str, Activation] = {
@@ -25,13 +25,13 @@ class BertLayer:
         layer: Of transformers.
         config: Its configuration.
         dtype: Of the products; sums and norms keep that of the states.
+        last: Of the model.
     """
 
-    def __init__(self, layer: nn.Module, config: object, dtype: torch.dtype) -> None:
+    def __init__(self, layer: nn.Module, config: object, dtype: torch.dtype, *, last: bool) -> None:
         get = layer.get_submodule
         of = get("attention.self")
-        self._heads = int(config.num_attention_heads)  # type: ignore[attr-defined]
-        self._qkv = Linear([of.query, of.key, of.value], dtype)  # type: ignore[list-item]
+        self._asks = Asks([of.query, of.key, of.value], int(config.num_attention_heads), dtype, last=last)  # type: ignore[attr-defined, list-item]
         self._feed = PostNorm(layer, config, dtype)
 
     def __call__(self, x: Tensor, rows: Rows, *, first: bool, how: Attend | None = None) -> Tensor:
@@ -43,9 +43,33 @@ class BertLayer:
             first: See above.
             how: Attention of another kind than of all tokens of a row to all.
         """
-        qkv = self._qkv(x).unflatten(-1, (3, self._heads, -1))
-        found = attend(qkv, rows, first=first) if how is None else rows.attend(qkv, how, first=first)
+        tokens, queries = self._asks(x, rows, first=first)
+        found = attend(tokens, rows, queries) if how is None else rows.attend(tokens, how, queries)
         return self._feed(x[rows.starts] if first else x, found)
+
+
+class Asks:
+    """Queries, keys and values.
+
+    Args:
+        layers: The three linear layers.
+        heads: Into how many each is cut.
+        dtype: As of :class:`BertLayer`.
+        last: Of the model; then queries may be wanted of first tokens alone.
+    """
+
+    def __init__(self, layers: list[nn.Linear], heads: int, dtype: torch.dtype, *, last: bool) -> None:
+        self._heads = heads
+        self._dtype = between(dtype)
+        self._all = Linear(layers, dtype)
+        self._queries, self._others = (Linear(part, dtype) if last else None for part in (layers[:1], layers[1:]))
+
+    def __call__(self, x: Tensor, rows: Rows, *, first: bool) -> tuple[Tensor, Tensor | None]:
+        """What :meth:`Rows.attend` takes: tokens, and queries with ``first``."""
+        if not first or self._queries is None or self._others is None:
+            return self._all(x).to(self._dtype).unflatten(-1, (3, self._heads, -1)), None
+        queries = self._queries(x[rows.starts]).to(self._dtype).unflatten(-1, (self._heads, -1))
+        return self._others(x).to(self._dtype).unflatten(-1, (2, self._heads, -1)), queries
 
 
 class PostNorm:
@@ -66,6 +90,6 @@ class PostNorm:
 
     def __call__(self, x: Tensor, attended: Tensor) -> Tensor:
         """States (n, D) and what attention gave (n, D) to the states behind the layer."""
-        x = self._out_norm(x + self._out(attended))
-        found: Tensor = self._norm(x + self._down(self._up(x, self._act)))
+        x = self._out_norm(self._out.plus(attended, x))
+        found: Tensor = self._norm(self._down.plus(self._up(x, self._act), x))
         return found

@@ -122,12 +122,14 @@ def can_pack(inner: nn.Module) -> bool:
 
 def _layers(inner: nn.Module, dtype: torch.dtype) -> list[Layer]:
     config: Any = inner.config
-    if config.model_type == "modernbert":
+    modern = config.model_type == "modernbert"
+    encoder = inner if modern else inner.get_submodule("encoder")
+    theirs = list(encoder.get_submodule("layers" if modern else "layer").children())
+    last = [layer is theirs[-1] for layer in theirs]
+    if modern:
         rotary = inner.get_submodule("rotary_emb")
-        return [ModernBertLayer(layer, rotary, dtype) for layer in inner.get_submodule("layers").children()]
-    encoder = inner.get_submodule("encoder")
-    layers = encoder.get_submodule("layer").children()
+        return [ModernBertLayer(x, rotary, dtype, last=end) for x, end in zip(theirs, last, strict=True)]
     if config.model_type == "deberta-v2":
         positions = Positions(encoder)
-        return [DebertaLayer(layer, config, positions, dtype) for layer in layers]
-    return [BertLayer(layer, config, dtype) for layer in layers]
+        return [DebertaLayer(x, config, positions, dtype, last=end) for x, end in zip(theirs, last, strict=True)]
+    return [BertLayer(x, config, dtype, last=end) for x, end in zip(theirs, last, strict=True)]

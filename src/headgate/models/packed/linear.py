@@ -16,7 +16,7 @@ Activation = Literal["none", "gelu", "tanh", "relu"]
 ROWS = 1024
 """How many tokens the layout of weights is made for; others work as well."""
 PART = 512
-"""Tokens that int8 takes at once: rounding goes over them again and again, so they should stay in the CPU's cache."""
+"""Tokens that int8 rounds at once: it goes over them again and again, so they should stay in the CPU's cache."""
 
 
 class Linear:
@@ -47,23 +47,47 @@ class Linear:
     def __call__(self, x: Tensor, act: Activation = "none") -> Tensor:
         """See the class."""
         if self._dtype == torch.int8:
-            parts = [_activated(self._rounded(part), act) for part in x.split(PART)]
-            return parts[0] if len(parts) == 1 else torch.cat(parts)
+            return self._rounded(x.float(), act)
         x = x.to(self._dtype)
         if not self._onednn:
             return _activated(nn.functional.linear(x, self._weight, self._bias), act)
         name, how = ("gelu", act) if act == "tanh" else (act, "none" if act == "gelu" else "")
         return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, name, [], how)  # type: ignore[no-any-return]
 
-    def _rounded(self, x: Tensor) -> Tensor:
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """``x W' + b + other``."""
+        if not self._onednn or self._dtype != other.dtype:
+            return other + self(x)
+        fused = torch.ops.mkldnn._linear_pointwise.binary
+        return fused(x, other.contiguous(), self._weight, self._bias, "add")  # type: ignore[no-any-return]
+
+    def _rounded(self, x: Tensor, act: Activation) -> Tensor:
         """Each token by its own scale, symmetric around 128, since CPUs multiply unsigned by signed bytes."""
-        x = x.float()
-        scale = x.abs().amax(1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny) / 127
-        whole = (x / scale).round_().add_(128).to(torch.uint8)
-        product = torch.ops.onednn.qlinear_pointwise(
+        whole, scale = torch.empty(x.shape, dtype=torch.uint8), x.new_empty(len(x), 1)
+        for given, out, by in zip(x.split(PART), whole.split(PART), scale.split(PART), strict=True):
+            torch.amax(given.abs(), 1, keepdim=True, out=by)
+            by.clamp_(min=torch.finfo(torch.float32).tiny).div_(127)
+            out.copy_((given / by).round_().add_(128))
+        product: Tensor = torch.ops.onednn.qlinear_pointwise(
             whole, 1.0, 128, self._weight, self._scale, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
-        return product.mul_(scale).add_(self._bias)  # type: ignore[no-any-return]
+        for part, by in zip(product.split(PART), scale.split(PART), strict=True):
+            _activated(part.mul_(by).add_(self._bias), act)
+        return product
+
+
+def bfloat16_units() -> list[str]:
+    """What this CPU multiplies bfloat16 with, as it calls it; [] where it would have to pretend."""
+    can: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    there = torch.backends.mkldnn.is_available()
+    return [name for name in ("avx512_bf16", "amx_bf16", "arm_bf16") if there and can.get(name)]
+
+
+def between(dtype: torch.dtype) -> torch.dtype:
+    """What attention computes in: as products do, but for int8."""
+    if dtype != torch.int8:
+        return dtype
+    return torch.bfloat16 if bfloat16_units() else torch.float32
 
 
 def _multiplies(dtype: torch.dtype) -> bool:
@@ -74,8 +98,9 @@ def _multiplies(dtype: torch.dtype) -> bool:
 
 
 def _activated(x: Tensor, act: Activation) -> Tensor:
+    """In place."""
     if act == "none":
         return x
     if act == "relu":
         return x.relu_()
-    return nn.functional.gelu(x, approximate="tanh" if act == "tanh" else "none")
+    return torch.ops.aten.gelu_(x, approximate="tanh" if act == "tanh" else "none")  # type: ignore[no-any-return]

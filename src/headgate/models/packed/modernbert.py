@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from headgate.models.packed.attention import attend
-from headgate.models.packed.bert import ACTIVATIONS
+from headgate.models.packed.bert import ACTIVATIONS, Asks
 from headgate.models.packed.linear import Linear
 from headgate.models.packed.rows import Rows
 
@@ -21,47 +21,50 @@ class ModernBertLayer:
         layer: Of transformers.
         rotary: The model's, which gives (1, tokens, d) cosines and sines for positions.
         dtype: Of the products; sums and norms keep that of the states.
+        last: Of the model.
     """
 
-    def __init__(self, layer: nn.Module, rotary: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, layer: nn.Module, rotary: nn.Module, dtype: torch.dtype, *, last: bool) -> None:
         config, kind = layer.config, layer.attention_type
-        self._heads = int(config.num_attention_heads)  # type: ignore[union-attr, arg-type]
         self._window = int(config.sliding_window) if kind == "sliding_attention" else None  # type: ignore[union-attr, arg-type]
         self._turns = partial(rotary, layer_type=kind)
         get = layer.get_submodule
         self._norm, self._mlp_norm = get("attn_norm"), get("mlp_norm")
-        self._qkv, self._out = (Linear([get(f"attn.{name}")], dtype) for name in ("Wqkv", "Wo"))  # type: ignore[list-item]
+        heads = int(config.num_attention_heads)  # type: ignore[union-attr, arg-type]
+        self._asks = Asks(_parts(get("attn.Wqkv"), 3), heads, dtype, last=last)
+        self._out = Linear([get("attn.Wo")], dtype)  # type: ignore[list-item]
         self._act = ACTIVATIONS[config.hidden_activation]  # type: ignore[union-attr, index]
-        self._up, self._gate = (Linear([half], dtype) for half in _halves(get("mlp.Wi")))
+        self._up, self._gate = (Linear([half], dtype) for half in _parts(get("mlp.Wi"), 2))
         self._down = Linear([get("mlp.Wo")], dtype)  # type: ignore[list-item]
 
     def __call__(self, x: Tensor, rows: Rows, *, first: bool) -> Tensor:
         """(tokens, D) states to the next layer's, or to the (rows, D) states of first tokens alone."""
-        qkv = self._qkv(self._norm(x)).unflatten(-1, (3, self._heads, -1))
+        tokens, queries = self._asks(self._norm(x), rows, first=first)
         cosines, sines = self._turns(x[None], rows.positions[None])  # each (1, tokens, d)
-        _turn(qkv[:, :2], cosines[0, :, None, None], sines[0, :, None, None])
-        found = attend(qkv, rows, first=first, window=self._window)
-        x = (x[rows.starts] if first else x) + self._out(found)
+        # Values are not turned, and neither is a first token: its place is 0.
+        _turn(tokens[:, :-1], cosines[0, :, None, None], sines[0, :, None, None])
+        x = self._out.plus(attend(tokens, rows, queries, window=self._window), x[rows.starts] if first else x)
         y = self._mlp_norm(x)
-        return x + self._down(self._up(y, self._act).mul_(self._gate(y)))
+        return self._down.plus(self._up(y, self._act).mul_(self._gate(y)), x)
 
 
 def _turn(x: Tensor, cosines: Tensor, sines: Tensor) -> None:
-    """Rotate queries and keys (tokens, 2, heads, d) in place, in float32."""
+    """Rotate queries and keys (tokens, 2 or 1, heads, d) in place, in float32."""
     left, right = x.float().chunk(2, -1)
     half = cosines.shape[-1] // 2
     cosines, sines = cosines[..., :half].float(), sines[..., :half].float()
     x.copy_(torch.cat([left * cosines - right * sines, right * cosines + left * sines], -1))
 
 
-def _halves(both: nn.Module) -> list[nn.Linear]:
-    """The two linear layers that lie above one another in one."""
-    assert isinstance(both, nn.Linear)
+def _parts(whole: nn.Module, count: int) -> list[nn.Linear]:
+    """The linear layers of one size that lie above one another in one."""
+    assert isinstance(whole, nn.Linear)
+    biases = [None] * count if whole.bias is None else whole.bias.chunk(count)
     found = []
-    for weight, bias in zip(both.weight.chunk(2), [None] * 2 if both.bias is None else both.bias.chunk(2), strict=True):
-        half = nn.Linear(both.in_features, len(weight), bias=bias is not None, device="meta")
-        half.weight = nn.Parameter(weight, requires_grad=False)
+    for weight, bias in zip(whole.weight.chunk(count), biases, strict=True):
+        part = nn.Linear(whole.in_features, len(weight), bias=bias is not None, device="meta")
+        part.weight = nn.Parameter(weight, requires_grad=False)
         if bias is not None:
-            half.bias = nn.Parameter(bias, requires_grad=False)
-        found.append(half)
+            part.bias = nn.Parameter(bias, requires_grad=False)
+        found.append(part)
     return found

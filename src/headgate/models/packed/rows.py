@@ -99,28 +99,28 @@ class Rows:
         """(rows, longest) bool, True on the first tokens of each."""
         return torch.arange(longest, device=self.device) < torch.tensor(sizes, device=self.device)[:, None]
 
-    def attend(self, qkv: Tensor, attend: Attend, *, first: bool) -> Tensor:
+    def attend(self, tokens: Tensor, attend: Attend, queries: Tensor | None = None) -> Tensor:
         """Attention of every row to itself.
 
         Args:
-            qkv: (tokens, 3, heads, d).
+            tokens: (tokens, 3, heads, d) queries, keys, values; or (tokens, 2, heads, d) where ``queries`` are given.
             attend: What a group goes through.
-            first: Of each row the first token alone asks: (rows, heads x d) comes back.
+            queries: (rows, heads, d): of each row the first token alone asks.
 
         Returns:
-            (tokens, heads x d), or one line a row.
+            (tokens, heads x d), or one line a row where ``queries`` are given.
         """
-        width = qkv.shape[-2] * qkv.shape[-1]
-        found = qkv.new_empty(len(self.lengths) if first else len(qkv), width)
+        found = tokens.new_empty(len(tokens) if queries is None else len(self.lengths), tokens[0, 0].numel())
         row = 0
         for group in self.groups:
-            part = _filled(qkv[group.start : group.stop], group)  # (rows, length, 3, heads, d)
-            q, k, v = part.permute(2, 0, 3, 1, 4)
-            out = attend(q[:, :, :1] if first else q, k, v, group).transpose(1, 2)  # (rows, queries, heads, d)
-            if first:
-                found[row : row + group.count] = out.reshape(group.count, width)
+            part = _filled(tokens[group.start : group.stop], group)  # (rows, length, 3 or 2, heads, d)
+            *q, k, v = part.permute(2, 0, 3, 1, 4)
+            asked = q[0] if queries is None else queries[row : row + group.count].unsqueeze(2)
+            out = attend(asked, k, v, group).transpose(1, 2)  # (rows, queries, heads, d)
+            if queries is not None:
+                found[row : row + group.count] = out.reshape(group.count, -1)
             elif group.full is None:
-                found[group.start : group.stop] = out.reshape(-1, width)
+                found[group.start : group.stop] = out.reshape(group.stop - group.start, -1)
             else:
                 found[group.start : group.stop] = out.flatten(2)[group.full]
             row += group.count
