@@ -158,7 +158,8 @@ def test_backends_agree(tmp_path: Path, body: str) -> None:
         for more in ({"exact": True}, {"backend": "transformers"}, {"dtype": "int8"})
     )
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
-    assert 0 < np.abs(whole - ours).max() < 1
+    assert (whole != ours).any()
+    assert np.corrcoef(whole.ravel(), ours.ravel())[0, 1] > 0.97
 
 
 def test_a_scorer_says_how_it_runs(tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ def fastest(width: int) -> Choice:
     units = bfloat16_units()
     if not units:
         return Choice(torch.float32, "this CPU does not multiply bfloat16 itself")
-    cpu = getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name")
-    key = f"{cpu}, torch {torch.__version__}, {torch.get_num_threads()} threads, width {width}"
+    can: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    key = f"{can.get('cpu_name')}, torch {torch.__version__}, {torch.get_num_threads()} threads, width {width}"
     path = cache_folder() / "fastest.json"
     known = _read(path)
     gain = known.get(key)

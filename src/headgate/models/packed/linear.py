@@ -65,9 +65,9 @@ class Linear:
         """Each token by its own scale, symmetric around 128, since CPUs multiply unsigned by signed bytes."""
         whole, scale = torch.empty(x.shape, dtype=torch.uint8), x.new_empty(len(x), 1)
         for given, out, by in zip(x.split(PART), whole.split(PART), scale.split(PART), strict=True):
-            torch.amax(given.abs(), 1, keepdim=True, out=by)
+            torch.maximum(given.amax(1, keepdim=True), given.amin(1, keepdim=True).neg_(), out=by)
             by.clamp_(min=torch.finfo(torch.float32).tiny).div_(127)
-            out.copy_((given / by).round_().add_(128))
+            out.copy_((given / by).add_(128.5))  # which cuts off what is behind the point
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
             whole, 1.0, 128, self._weight, self._scale, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
@@ -81,13 +81,6 @@ def bfloat16_units() -> list[str]:
     can: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     there = torch.backends.mkldnn.is_available()
     return [name for name in ("avx512_bf16", "amx_bf16", "arm_bf16") if there and can.get(name)]
-
-
-def between(dtype: torch.dtype) -> torch.dtype:
-    """What attention computes in: as products do, but for int8."""
-    if dtype != torch.int8:
-        return dtype
-    return torch.bfloat16 if bfloat16_units() else torch.float32
 
 
 def _multiplies(dtype: torch.dtype) -> bool:
