@@ -14,6 +14,7 @@ from headgate.models.checkpoint import Checkpoint
 from headgate.runtime.batching import Forward, Ids, Work, work
 from headgate.runtime.cache import CachedForward
 from headgate.runtime.device import Run
+from headgate.runtime.spread import SpreadForward
 from headgate.runtime.tokenizer import Encoded, Tokenizer
 from headgate.runtime.windows import characters, windows
 from headgate.runtime.worker import SharedForward, Worker
@@ -152,6 +153,19 @@ class Family(ABC):
             worker: Whose thread runs the model; give the same one to every scorer on a device. None makes one.
         """
         return self._through(SharedForward(self._core.forward, worker))
+
+    def spread(self, copies: Sequence[Self]) -> Self:
+        """The same scorer on several devices at once: rows are dealt out among this one and its copies.
+
+        Args:
+            copies: The same model, loaded on other devices.
+        """
+        if not copies or {c.fingerprint for c in copies} != {self.fingerprint}:
+            raise ValueError(
+                f"copies have fingerprints {[c.fingerprint for c in copies]} beside {self.fingerprint}; expected "
+                "copies of one model: load it once for every device, with the same arguments."
+            )
+        return self._through(SpreadForward([self._core.forward, *(c._core.forward for c in copies)]))
 
     def _through(self, forward: Forward) -> Self:
         twin = object.__new__(type(self))

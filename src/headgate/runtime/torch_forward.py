@@ -5,10 +5,11 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from headgate.errors import ClosedError
 from headgate.runtime.batching import Array, Row, Work, run
@@ -120,9 +121,14 @@ class TorchForward:
             mask[i, : len(row.ids) if row.attended is None else row.attended] = True
             if types is not None and row.types is not None:
                 types[i, : len(row.ids)] = row.types
-        there = [torch.from_numpy(a).to(self._device) for a in (ids, mask)]
-        kinds = None if types is None else torch.from_numpy(types).to(self._device)
-        return Batch(there[0], there[1], kinds, [len(row.ids) for row in rows])
+        kinds = None if types is None else self._there(types)
+        return Batch(self._there(ids), self._there(mask), kinds, [len(row.ids) for row in rows])
+
+    def _there(self, array: NDArray[Any]) -> torch.Tensor:
+        """On the device; a GPU fetches it from pinned memory while this thread goes on."""
+        here = torch.from_numpy(array)
+        pinned = here.pin_memory() if self._device.type == "cuda" else here
+        return pinned.to(self._device, non_blocking=True)
 
     def _adopt(self) -> None:
         """Make the model usable in the child that a fork made."""
