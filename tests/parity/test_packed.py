@@ -12,7 +12,7 @@ from transformers import AutoModel, BertConfig, DebertaV2Config, ModernBertConfi
 from headgate import load
 from headgate.errors import DeviceError
 from headgate.models import fastest
-from headgate.models.packed import linear
+from headgate.models.packed import attention, linear
 from headgate.models.packed.encoder import PackedEncoder, can_pack
 from headgate.models.packed.rows import Rows
 from tests import tiny
@@ -120,6 +120,31 @@ def test_groups_cover_every_row_once() -> None:
     assert [g.start for g in rows.groups[1:]] == [g.stop for g in rows.groups[:-1]]
     assert rows.groups[-1].stop == sum(LENGTHS) == rows.bounds[-1]
     assert rows.positions[rows.starts].tolist() == [0] * len(LENGTHS)
+
+
+@pytest.mark.parametrize("window", [None, 4])
+@torch.inference_mode()
+def test_one_kernel_for_all_lengths_is_asked_for_the_same(monkeypatch: pytest.MonkeyPatch, window: int | None) -> None:
+    """What a GPU runs in place of a call for each group; here a plain loop answers for it."""
+
+    def varlen_attn(q: Any, k: Any, v: Any, bounds: Any, keys: Any, *longest: int, window_size: tuple[int, int]) -> Any:
+        assert bounds.dtype == torch.int32
+        assert set(longest) == {max(LENGTHS)}
+        found = []
+        for a, b in zip(bounds.tolist(), keys.tolist()[1:], strict=False):
+            places = torch.arange(b - a)
+            near = (places[:, None] - places).abs() <= (window_size[0] if window_size[0] >= 0 else b - a)
+            assert window_size[0] == window_size[1]
+            parts = (x[a:b].transpose(0, 1) for x in (q, k, v))
+            found.append(torch.nn.functional.scaled_dot_product_attention(*parts, attn_mask=near).transpose(0, 1))
+        return torch.cat(found)
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen_attn)
+    torch.manual_seed(0)
+    rows = Rows(LENGTHS, torch.device("cpu"))
+    tokens = torch.randn(sum(LENGTHS), 3, 2, 8)
+    expected = attention.attend(tokens, rows, window=window)
+    torch.testing.assert_close(attention._variable(tokens, rows, window), expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()

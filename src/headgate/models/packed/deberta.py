@@ -9,8 +9,6 @@ Source: He et al. 2020 (arXiv:2006.03654), 2021 (arXiv:2111.09543); the referenc
 transformers.
 """
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
@@ -32,10 +30,15 @@ class Positions:
         self._farthest = int(encoder.max_relative_positions)  # type: ignore[arg-type]
         self.span = self._buckets if self._buckets > 0 else self._farthest
         self.embeddings: Tensor = encoder.get_rel_embedding().detach()[: 2 * self.span]  # type: ignore[operator]
-        self.table = lru_cache(8)(self._table)
+
+    def of(self, group: Group, device: torch.device) -> tuple[slice, Tensor]:
+        """The run of buckets that a row's distances fall into, and which of these each pair (i, j) has."""
+        if self not in group.kept:
+            group.kept[self] = self._table(group.length, device)
+        found: tuple[slice, Tensor] = group.kept[self]
+        return found
 
     def _table(self, length: int, device: torch.device) -> tuple[slice, Tensor]:
-        """The run of buckets that a row's distances fall into, and which of these each pair (i, j) has."""
         distances = torch.arange(1 - length, length)
         if self._buckets > 0 and self._farthest > 0:
             distances = make_log_bucket_position(distances, self._buckets, self._farthest).long()
@@ -84,7 +87,7 @@ class DebertaLayer:
         return found.view(len(found), self._heads, -1).transpose(0, 1).to(dtype).contiguous()
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, group: Group) -> Tensor:
-        buckets, pairs = self._positions.table(group.length, q.device)
+        buckets, pairs = self._positions.of(group, q.device)
         asked = q.shape[2]
         scores = torch.matmul(q * self._scale, k.transpose(-1, -2))  # (rows, heads, queries, tokens)
         if self._keys is not None:

@@ -32,11 +32,12 @@ def isolated_states(
     for layer in encoder.layers[:crossing]:
         x = layer(x, apart, first=False)
     x = x[places]
-    masks = {group: _mask(owners[group.start : group.stop], group, bias) for group in rows.groups}
 
     def attend(q: Tensor, k: Tensor, v: Tensor, group: Group) -> Tensor:
+        if "mask" not in group.kept:
+            group.kept["mask"] = _mask(owners[group.start : group.stop], group, bias).to(q.dtype)
         scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))
-        return weighted(scores.add_(masks[group].to(scores.dtype)), v, None)
+        return weighted(scores.add_(group.kept["mask"]), v, None)
 
     for layer in encoder.layers[crossing:]:
         x = layer(x, rows, first=False, how=attend)

@@ -1,8 +1,9 @@
 """Where the rows of a packed batch lie, and how attention goes through them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ class Group:
         length: Tokens of the longest.
         mask: (count, 1, 1, length) bool, True on tokens that others attend to; None for all.
         full: (count, length) bool, True on tokens; None where all rows are of that length.
+        kept: What attention needs in every layer and computes once.
     """
 
     start: int
@@ -32,6 +34,7 @@ class Group:
     length: int
     mask: Tensor | None
     full: Tensor | None
+    kept: dict[object, Any] = field(default_factory=dict)
 
 
 Attend = Callable[[Tensor, Tensor, Tensor, Group], Tensor]
