@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from headgate.models.packed.attention import attend
-from headgate.models.packed.linear import Activation, Linear
+from headgate.models.packed.linear import Activation, Linear, between
 from headgate.models.packed.rows import Attend, Rows
 
 ACTIVATIONS: Mapping[str, Activation] = {
@@ -59,16 +59,16 @@ class Asks:
     """
 
     def __init__(self, layers: list[nn.Linear], heads: int, dtype: torch.dtype, *, last: bool) -> None:
-        self._heads = heads
+        self._heads, self._dtype = heads, between(dtype)
         self._all = Linear(layers, dtype)
         self._queries, self._others = (Linear(part, dtype) if last else None for part in (layers[:1], layers[1:]))
 
     def __call__(self, x: Tensor, rows: Rows, *, first: bool) -> tuple[Tensor, Tensor | None]:
         """What :meth:`Rows.attend` takes: tokens, and queries with ``first``."""
         if not first or self._queries is None or self._others is None:
-            return self._all(x).unflatten(-1, (3, self._heads, -1)), None
-        queries = self._queries(x[rows.starts]).unflatten(-1, (self._heads, -1))
-        return self._others(x).unflatten(-1, (2, self._heads, -1)), queries
+            return self._all(x).to(self._dtype).unflatten(-1, (3, self._heads, -1)), None
+        queries = self._queries(x[rows.starts]).to(self._dtype).unflatten(-1, (self._heads, -1))
+        return self._others(x).to(self._dtype).unflatten(-1, (2, self._heads, -1)), queries
 
 
 class PostNorm:

@@ -15,6 +15,7 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_p
 
 from headgate.models.packed.attention import weighted
 from headgate.models.packed.bert import Asks, PostNorm
+from headgate.models.packed.linear import between
 from headgate.models.packed.rows import Group, Rows
 
 
@@ -71,7 +72,7 @@ class DebertaLayer:
         shared = of.share_att_key
         keys = of.key_proj if shared else getattr(of, "pos_key_proj", None)
         queries = of.query_proj if shared else getattr(of, "pos_query_proj", None)
-        body = torch.float32 if dtype == torch.int8 else dtype
+        body = between(dtype)
         self._keys = self._projected(keys, body) if "c2p" in kinds else None  # type: ignore[arg-type, operator]
         self._queries = self._projected(queries, body) if "p2c" in kinds else None  # type: ignore[arg-type, operator]
         self._feed = PostNorm(layer, config, dtype)

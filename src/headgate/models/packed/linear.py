@@ -83,6 +83,13 @@ def bfloat16_units() -> list[str]:
     return [name for name in ("avx512_bf16", "amx_bf16", "arm_bf16") if there and can.get(name)]
 
 
+def between(dtype: torch.dtype) -> torch.dtype:
+    """What attention computes in beside products of ``dtype``: the same, but for int8."""
+    if dtype != torch.int8:
+        return dtype
+    return torch.bfloat16 if bfloat16_units() else torch.float32
+
+
 def _multiplies(dtype: torch.dtype) -> bool:
     """True if oneDNN has kernels for the dtype on this CPU; int8 apart."""
     if not torch.backends.mkldnn.is_available():
