@@ -259,4 +259,4 @@ def test_heads_share_an_encoder_and_leave_settings_of_the_backbone_aside(folder:
     assert a.calibration is None
     assert a.template == "{}"
     encoders = [s._core.forward._module.encoder for s in (a, b)]  # type: ignore[attr-defined]
-    assert encoders[0] is encoders[1]
+    assert encoders[0].layers is encoders[1].layers

@@ -36,6 +36,7 @@ class PackedEncoder(nn.Module):
         self.embeddings = inner.get_submodule("embeddings")
         self.pooler = getattr(inner, "pooler", None)
         self.first = False
+        self.whole: tuple[PackedEncoder, ...] = ()
         config: Any = inner.config
         kind = str(config.model_type)
         self._offset = int(config.pad_token_id) + 1 if kind.endswith("roberta") else 0
@@ -47,6 +48,7 @@ class PackedEncoder(nn.Module):
         """The same encoder, whose last layer gives first tokens alone, (B, 1, D), and spares itself the rest."""
         twin = copy(self)
         twin.first = True
+        twin.whole = (self,)  # which others share as long as it lives; in a tuple, for it is no part of the twin
         return twin
 
     def get_input_embeddings(self) -> nn.Module:
