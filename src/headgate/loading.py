@@ -75,8 +75,9 @@ def load(  # noqa: PLR0913  one call, everything by name
         revision: Commit, tag or branch of a Hub id; pin a commit where it matters.
         device: "auto" (cuda, mps, cpu: the first there is), or one that must be there.
         dtype: "auto", "float32", "float16", "bfloat16" or, on a CPU, "int8", of the encoder's products; the last layer
-            stays float32. Each of them leaves a text's score to the text, whatever else is in its batch; int8 with
-            "onnx" alone does not, for it rounds by batch.
+            stays float32. Headgate's own encoders leave a text's score to the text, whatever else is in its batch, to
+            1e-4 (on a GPU, and in float16, as far as the digits go); others round by batch, by some hundredths in
+            bfloat16, and "onnx" in int8 by tenths.
         template: Hypothesis template with one ``{}``, in place of the folder's.
         classes: Names of the logits in order, in place of the folder's: ``["entailment",
             "not_entailment"]``, ``["relevance"]`` for a ranker, ``{"sentiment": ["positive", …]}``.
@@ -84,7 +85,8 @@ def load(  # noqa: PLR0913  one call, everything by name
         backend: "torch" runs headgate's own encoders (BERT, RoBERTa, XLM-R, DeBERTa-v2/v3, ModernBERT; others as
             transformers has them), "transformers" those of transformers, "onnx" exports the encoder to ONNX Runtime,
             on the CPU, when it first meets it (:mod:`headgate.models.onnx_export`). "auto" is torch, and on a CPU with
-            dtype "auto" takes bfloat16 where the CPU multiplies it faster; ``scorer.run`` says what it chose and why.
+            dtype "auto" takes bfloat16 for headgate's own encoders where the CPU multiplies it faster; ``scorer.run``
+            says what runs and why.
         exact: float32, whatever is faster.
         backbone: Where encoder and tokenizer are of a folder that holds heads only: a folder or a Hub id, which
             ``owner/name@commit`` pins.
@@ -106,7 +108,8 @@ def load(  # noqa: PLR0913  one call, everything by name
     checkpoint = replace(files, template=template, classes=_classes(classes))
     import torch
 
-    with torch.random.fork_rng(devices=[]):  # modules are born with random weights; the caller's draws stay theirs
+    # Modules are born with random weights, and the caller's draws stay theirs; so does the caller's autocast.
+    with torch.random.fork_rng(devices=[]), torch.autocast(checkpoint.device.type, enabled=False):
         if heads is not None or backbone is not None or holds_tasks(checkpoint):
             base = None if backbone is None else _backbone(backbone, opened)
             wanted = heads if isinstance(heads, TaskHeads) else TaskHeads(heads or ())
@@ -148,7 +151,7 @@ def open_checkpoint(
         return found
     with suppress(CheckpointError):  # the family says better what its files lack
         choice = fastest(int(getattr(found.body, "hidden_size", 0)))
-        return replace(found, dtype=choice.dtype, why=choice.why)
+        return replace(found, dtype=choice.dtype, why=choice.why, chosen=True)
     return found
 
 

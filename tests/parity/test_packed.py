@@ -1,5 +1,6 @@
 """Packed encoders give the states of transformers' own, row by row, whatever the rows beside them."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from headgate.models import fastest
 from headgate.models.packed import attention, linear
 from headgate.models.packed.encoder import PackedEncoder, can_pack
 from headgate.models.packed.rows import Rows
+from headgate.runtime.cache_folder import cache_folder
+from headgate.runtime.device import Run
 from tests import tiny
 
 SIZES: dict[str, Any] = {
@@ -200,8 +203,66 @@ def test_a_scorer_says_how_it_runs(tmp_path: Path) -> None:
         load(tmp_path, template="{}", exact=True, dtype="int8")
     with pytest.raises(ValueError, match="backend is 'tf'"):
         load(tmp_path, template="{}", backend="tf")  # type: ignore[arg-type]
-    with pytest.raises(DeviceError, match=r"int8.*bert encoder"):
+    with pytest.raises(DeviceError, match=r"int8.*the bert encoder, without int8"):
         load(tmp_path, template="{}", device="cpu", backend="transformers", dtype="int8")
+
+
+def said(count: int) -> str:
+    words = ["the", "invoice", "was", "paid", "twice", "by", "my", "bank", "and", "i", "want", "a", "refund"]
+    return " ".join(words[i % len(words)] for i in range(count))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+@pytest.mark.parametrize("part", ["rank", "gliclass"])
+def test_mates_of_near_lengths_do_not_count_in_few_digits(part: str, dtype: str) -> None:
+    scorer = load(f"mini/{part}", device="cpu", dtype=dtype)
+    texts = [said(n) for n in (23, 25, 47, 51, 62, 64, 86, 90)]
+    alone = np.concatenate([scorer.score([text], ["billing"]).log_odds for text in texts])
+    np.testing.assert_allclose(scorer.score(texts, ["billing"]).log_odds, alone, atol=1e-4)
+
+
+def test_what_transformers_runs_keeps_float32_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headgate.loading.fastest", lambda width: fastest.Choice(torch.bfloat16, "it is faster"))
+    tiny.cross_encoder(tmp_path / "own", "bert", {0: "entailment", 1: "not_entailment"})
+    tiny.cross_encoder(tmp_path / "theirs", "bart", {0: "entailment", 1: "not_entailment"})
+    own, theirs = (load(tmp_path / name, template="{}", device="cpu") for name in ("own", "theirs"))
+    assert own.run == Run("torch", "cpu", "bfloat16", "it is faster")
+    assert theirs.run is not None
+    assert (theirs.run.backend, theirs.run.dtype) == ("transformers", "float32")
+    exact = load(tmp_path / "theirs", template="{}", device="cpu", exact=True)
+    found, expected = (s.score(tiny.TEXTS[:3], ["a"]).log_odds for s in (theirs, exact))
+    np.testing.assert_array_equal(found, expected)
+    asked = load(tmp_path / "theirs", template="{}", device="cpu", dtype="bfloat16")
+    assert np.abs(asked.score(tiny.TEXTS[:3], ["a"]).log_odds - expected).max() > 0
+
+
+@pytest.mark.parametrize("body", ["deberta-v2", "modernbert"])
+def test_autocast_around_loading_and_calling_changes_nothing(tmp_path: Path, body: str) -> None:
+    tiny.cross_encoder(tmp_path, body, {0: "entailment", 1: "not_entailment"})
+    expected = load(tmp_path, template="{}", device="cpu", exact=True).score(tiny.TEXTS, tiny.LABELS).log_odds
+    with torch.autocast("cpu", torch.bfloat16):
+        within = load(tmp_path, template="{}", device="cpu", exact=True)
+        found = within.score(tiny.TEXTS, tiny.LABELS).log_odds
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(within.score(tiny.TEXTS, tiny.LABELS).log_odds, expected, atol=1e-5)
+
+
+def test_torchs_default_dtype_does_not_matter() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = load("mini/gliclass", device="cpu", exact=True).score(["a b"], ["a"])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_allclose(
+        found.log_odds, load("mini/gliclass", device="cpu", exact=True).score(["a b"], ["a"]).log_odds, atol=1e-5
+    )
+
+
+def test_a_cache_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADGATE_CACHE", "~nobody-of-this-name/cache")
+    assert cache_folder() == Path(tempfile.gettempdir()) / "headgate"
+    monkeypatch.setenv("HEADGATE_CACHE", "here")
+    assert cache_folder() == Path("here")
 
 
 def test_what_is_fastest_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

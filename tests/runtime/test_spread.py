@@ -36,6 +36,12 @@ def test_others_than_copies_are_refused(tmp_path: Path) -> None:
         one.spread([load(tmp_path, template="This is {}.", device="cpu")])
     with pytest.raises(ValueError, match="expected copies of one model"):
         one.spread([])
+    with pytest.raises(ValueError, match="in one dtype"):
+        one.spread([load(tmp_path, template="{}", device="cpu", dtype="int8")])
+    with pytest.raises(TypeError, match="expected a list of scorers"):
+        one.spread(one)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected a list of scorers"):
+        one.spread(["cuda:1"])  # type: ignore[list-item]
 
 
 def test_an_error_comes_through() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from headgate.calibration import Calibration
 from headgate.errors import CheckpointError, LabelError, LabelTooLongError
 from headgate.models.checkpoint import Checkpoint
-from headgate.runtime.batching import Forward, Ids, Work, work
+from headgate.runtime.batching import Forward, Ids, Work, packed, work
 from headgate.runtime.cache import CachedForward
 from headgate.runtime.device import Run
 from headgate.runtime.spread import SpreadForward
@@ -160,10 +160,13 @@ class Family(ABC):
         Args:
             copies: The same model, loaded on other devices.
         """
-        if not copies or {c.fingerprint for c in copies} != {self.fingerprint}:
+        if isinstance(copies, Family) or not all(isinstance(copy, Family) for copy in copies):
+            raise TypeError(f"copies is {copies!r}; expected a list of scorers: spread([load(…, device=…)]).")
+        kinds = [(c.fingerprint, c.run and (c.run.backend, c.run.dtype)) for c in (self, *copies)]
+        if len(kinds) < 2 or len(set(kinds)) > 1:
             raise ValueError(
-                f"copies have fingerprints {[c.fingerprint for c in copies]} beside {self.fingerprint}; expected "
-                "copies of one model: load it once for every device, with the same arguments."
+                f"this scorer and its copies are {kinds}; expected copies of one model in one dtype: load it once for "
+                'every device, with the same arguments, and say dtype="…" where devices differ.'
             )
         return self._through(SpreadForward([self._core.forward, *(c._core.forward for c in copies)]))
 
@@ -258,7 +261,7 @@ def core(checkpoint: Checkpoint, forward: Forward, *, template: str | None = Non
         types=checkpoint.has_types,
         fingerprint=checkpoint.digest(identity),
         calibration=Calibration(**numbers) if numbers and own else None,
-        run=checkpoint.run,
+        run=checkpoint.run(packed=packed(forward)),
     )
 
 

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from headgate.families.base import Encoder
 from headgate.scores import EMPTY_LOG_ODDS, Ask, Floats, Meaning, Scores, blank
 
+SAME = 1e-4
+"""Log-odds that differ by no more are the same, as far as float32 goes."""
+
 
 @dataclass(frozen=True)
 class Spot:
@@ -23,16 +26,22 @@ class Spot:
 def strongest(
     asks: Sequence[Ask], encoder: Encoder, spots: Sequence[Spot], log_odds: Sequence[float] | Floats, meaning: Meaning
 ) -> list[Scores]:
-    """Fold windows: for each text and label the maximum, its characters, and how many there were."""
+    """Fold windows: for each text and label the maximum, its characters, and how many there were.
+
+    Of windows that say the same, as those of a text that repeats itself, the first counts, whatever the rounding.
+    """
     shapes = [(len(ask.texts), len(ask.labels)) for ask in asks]
     best = [np.full(shape, -np.inf, dtype=np.float32) for shape in shapes]
     count = [np.zeros(shape, dtype=np.int32) for shape in shapes]
     spans = [np.zeros((*shape, 2), dtype=np.int32) for shape in shapes]
+    shown = [np.full(shape, -np.inf, dtype=np.float32) for shape in shapes]  # what the window of the span says
     for spot, z in zip(spots, log_odds, strict=True):
         at = spot.text, spot.label
         count[spot.ask][at] += 1
         if z > best[spot.ask][at] or np.isnan(z):  # NaN must get through and stay, to be refused by judge
             best[spot.ask][at] = z
+        if z > shown[spot.ask][at] + SAME:
+            shown[spot.ask][at] = z
             spans[spot.ask][at] = spot.span
     return [
         answer(ask, encoder, best[k], windows=count[k], spans=spans[k], meaning=meaning) for k, ask in enumerate(asks)

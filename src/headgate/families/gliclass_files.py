@@ -44,6 +44,9 @@ def fill(model: Model, checkpoint: Checkpoint, prefix: str = "model.") -> Model:
             f"beyond what its config.json describes (scorer_type {model.config.scorer_type!r}); expected weights that "
             "fit it."
         )
+    for name, part in model.named_children():
+        if not f"{name}.".startswith(ENCODERS):
+            part.float()  # whatever torch's default is
     model.requires_grad_(False)
     return model.to(checkpoint.device).eval()
 

@@ -7,7 +7,7 @@ checkpoint is ever run. A weight that is missing raises: transformers would fill
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from headgate.errors import CheckpointError, DeviceError
 from headgate.models.building import built, settings_of
 from headgate.models.onnx_export import Source, onnx_encoder
 from headgate.models.packed.encoder import PackedEncoder, can_pack
-from headgate.models.storage import Unpacked, read_tensors, weight_files
+from headgate.models.storage import Unpacked, read_tensors, samples, weight_files
 from headgate.runtime.device import Run
 from headgate.runtime.tokenizer import Tokenizer
 from headgate.runtime.torch_forward import Module, TorchForward
@@ -49,6 +49,7 @@ class Checkpoint:
         max_length: In place of the folder's own, in tokens.
         backend: What runs the encoder.
         why: The dtype and backend were chosen, in words.
+        chosen: The dtype was chosen for headgate's own encoders: those that transformers runs keep float32.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class Checkpoint:
     max_length: int | None = None
     backend: Literal["torch", "transformers", "onnx"] = "torch"
     why: str = "it was asked for"
+    chosen: bool = False
 
     @cached_property
     def config(self) -> Json:
@@ -123,7 +125,8 @@ class Checkpoint:
             plain: The module of transformers itself, for who wants more of it than the states of the last layer.
         """
         backend = "transformers" if plain else self.backend
-        key = (str(self.folder.resolve()), self.digest(), prefix, str(self.device), str(self.dtype), backend)
+        numbers = (self.device, self.dtype, self.chosen)
+        key = (str(self.folder.resolve()), self.digest(), prefix, *map(str, numbers), backend)
         with _SHARING:
             found = _SHARED.get(key)
             if found is None:
@@ -151,7 +154,7 @@ class Checkpoint:
         if isinstance(encoder, PackedEncoder):
             encoder = encoder.reading_first() if self.config.get("classifier_pooling", "cls") == "cls" else encoder
         elif self.backend != "onnx":
-            model = model.to(self.dtype)
+            model = model.to(self.plain_dtype)
         setattr(model, name, encoder)
         last = [m for k, m in model.named_modules() if isinstance(m, nn.Linear) and not k.startswith(body)][-1]
         last.float()
@@ -170,9 +173,20 @@ class Checkpoint:
         return TorchForward(module, self.device, pad=pad if isinstance(pad, int) else 0, packed=packed)
 
     @property
-    def run(self) -> Run:
-        """How the model runs, in words."""
-        return Run(self.backend, str(self.device), str(self.dtype).removeprefix("torch."), self.why)
+    def plain_dtype(self) -> torch.dtype:
+        """Of what transformers runs: what was asked for, and float32 where nobody asked, since it rounds by batch."""
+        return torch.float32 if self.chosen else self.dtype
+
+    def run(self, *, packed: bool) -> Run:
+        """How the model runs, in words.
+
+        Args:
+            packed: Its encoder is one of headgate's own.
+        """
+        own = packed or self.backend == "onnx"
+        dtype = str(self.dtype if own else self.plain_dtype).removeprefix("torch.")
+        why = self.why if own or not self.chosen else "headgate has no encoder of its own of this kind"
+        return Run(self.backend if own else "transformers", str(self.device), dtype, why)
 
     @property
     def has_types(self) -> bool:
@@ -200,7 +214,7 @@ class Checkpoint:
         sha = hashlib.sha256(repr((*more, *self._layers)).encode())
         for path in [self.home / "config.json", self.home / "tokenizer.json", *weight_files(self.folder)]:
             sha.update(path.name.encode())
-            for piece in _samples(path):
+            for piece in samples(path):
                 sha.update(piece)
         return sha.hexdigest()[:12]
 
@@ -226,11 +240,12 @@ class Checkpoint:
         if backend == "torch" and can_pack(inner):
             return PackedEncoder(inner, self.dtype)
         if self.dtype == torch.int8:
+            kind = inner.config.model_type  # type: ignore[union-attr]
             raise DeviceError(
-                f'dtype "int8" stands with a {inner.config.model_type} encoder, which transformers runs here; '  # type: ignore[union-attr]
-                'expected another dtype for it, such as "bfloat16".'
+                f'dtype is "int8", and transformers runs the {kind} encoder, without int8; expected one that headgate '
+                'runs itself (backend="torch": BERT, RoBERTa, XLM-R, DeBERTa, ModernBERT), or another dtype.'
             )
-        return inner.to(self.dtype)
+        return inner.to(self.plain_dtype)
 
 
 def length_limits(body: transformers.PreTrainedConfig, folder: Path) -> dict[str, int]:
@@ -278,16 +293,3 @@ def _parsed(path: Path) -> object:
     except ValueError as e:
         raise CheckpointError(f"{path} is not JSON ({e}); download the model again.") from e
     return found
-
-
-def _samples(path: Path) -> Iterator[bytes]:
-    """Size, head and 64 evenly spread pieces: all of a small file, enough of a large one."""
-    if not path.is_file():
-        return
-    size = path.stat().st_size
-    yield str(size).encode()
-    with path.open("rb") as file:
-        yield file.read(1 << 20)
-        for k in range(64):
-            file.seek(k * size // 64)
-            yield file.read(4096)

@@ -64,7 +64,7 @@ def decoder(checkpoint: Checkpoint, marker: int) -> Decoder:
             "expected all of them, since the rest would be random. Download the model again."
         )
     model.eval().requires_grad_(False).to(checkpoint.device)
-    body = model.model.decoder_model.to(checkpoint.dtype)
+    body = model.model.decoder_model.to(checkpoint.plain_dtype)
     body.register_forward_hook(_in_float32)
     return Decoder(model, marker)
 

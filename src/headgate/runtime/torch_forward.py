@@ -96,7 +96,7 @@ class TorchForward:
         return self._batch(rows[:half]) + self._batch(rows[half:])
 
     def _run(self, rows: list[Row]) -> list[Array]:
-        with self._lock, torch.inference_mode():
+        with self._lock, torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
             if self._module is None:
                 raise ClosedError("this scorer was closed while a call was running.")
             batch = self._padded(rows)

@@ -19,7 +19,7 @@ from headgate.models.packed.modernbert import ModernBertLayer
 from headgate.models.packed.rows import Rows
 
 Layer = Callable[..., Tensor]
-_BERTS = ("bert", "roberta", "xlm-roberta")
+_BERTS = ("bert", "roberta", "xlm-roberta", "camembert")
 
 
 class PackedEncoder(nn.Module):
@@ -35,11 +35,12 @@ class PackedEncoder(nn.Module):
         self.config = inner.config
         self.embeddings = inner.get_submodule("embeddings")
         self.pooler = getattr(inner, "pooler", None)
+        self.fill = dtype == torch.float32
         self.first = False
         self.whole: tuple[PackedEncoder, ...] = ()
         config: Any = inner.config
         kind = str(config.model_type)
-        self._offset = int(config.pad_token_id) + 1 if kind.endswith("roberta") else 0
+        self._offset = int(config.pad_token_id) + 1 if kind != "bert" and kind in _BERTS else 0
         self._norm, self._rotary = getattr(inner, "final_norm", None), kind == "modernbert"
         with torch.no_grad():
             self.layers = _layers(inner, dtype)
@@ -77,9 +78,9 @@ class PackedEncoder(nn.Module):
         given = input_ids if inputs_embeds is None else inputs_embeds
         assert given is not None
         mask = given.new_ones(given.shape[:2], dtype=torch.bool) if attention_mask is None else attention_mask.bool()
-        rows = Rows(mask.sum(1).tolist(), given.device)
+        rows = Rows(mask.sum(1).tolist(), given.device, fill=self.fill)
         if lengths is not None:
-            rows = Rows(lengths, given.device, rows.lengths)
+            rows = Rows(lengths, given.device, rows.lengths, fill=self.fill)
             mask = (
                 torch.arange(mask.shape[1], device=mask.device) < mask.new_tensor(lengths, dtype=torch.int64)[:, None]
             )

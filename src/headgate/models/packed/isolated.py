@@ -25,9 +25,9 @@ def isolated_states(
         crossing: The first layer in which labels attend to the text.
         bias: Added to the attention of a label to the text, before the softmax.
     """
-    rows = Rows(mask.sum(1).tolist(), ids.device)
+    rows = Rows(mask.sum(1).tolist(), ids.device, fill=encoder.fill)
     owners = owner[mask]
-    apart, places, words = _apart(ids[mask], mask.nonzero()[:, 0], owners)
+    apart, places, words = _apart(ids[mask], mask.nonzero()[:, 0], owners, fill=encoder.fill)
     x = encoder.embedded(words, None, apart)
     for layer in encoder.layers[:crossing]:
         x = layer(x, apart, first=False)
@@ -44,7 +44,7 @@ def isolated_states(
     return x.new_zeros(*mask.shape, x.shape[-1]).masked_scatter_(mask[..., None], x)
 
 
-def _apart(ids: Tensor, row: Tensor, owner: Tensor) -> tuple[Rows, Tensor, Tensor]:
+def _apart(ids: Tensor, row: Tensor, owner: Tensor, *, fill: bool) -> tuple[Rows, Tensor, Tensor]:
     """What stands alone, each once: as rows; where in them each token (T,) is; and their tokens."""
     part = row * (int(owner.max()) + 1) + owner
     order = part.argsort(stable=True)  # the text's tokens lie on both sides of the labels
@@ -59,7 +59,7 @@ def _apart(ids: Tensor, row: Tensor, owner: Tensor) -> tuple[Rows, Tensor, Tenso
     spots = [start for piece in pieces for start in range(starts[piece], starts[piece] + len(piece))]
     found[order] = torch.tensor(spots, device=ids.device)
     words = torch.tensor([word for piece in unique for word in piece], device=ids.device)
-    return Rows([len(piece) for piece in unique], ids.device), found, words
+    return Rows([len(piece) for piece in unique], ids.device, fill=fill), found, words
 
 
 def _pieces(ids: Tensor, sizes: list[int]) -> list[tuple[int, ...]]:

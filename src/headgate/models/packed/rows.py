@@ -48,11 +48,21 @@ class Rows:
         lengths: Tokens of each row, at least 1.
         device: Where the batch is.
         attended: How many tokens of each row, the first ones, others attend to; None for all.
+        fill: Rows of near lengths may share a call. In few digits kernels round by the length filled up to, and a
+            row's states would depend on its mates.
     """
 
-    def __init__(self, lengths: Sequence[int], device: torch.device, attended: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        device: torch.device,
+        attended: Sequence[int] | None = None,
+        *,
+        fill: bool = True,
+    ) -> None:
         self.lengths = list(lengths)
         self.device = device
+        self.fill = fill
         self.attended = None if attended is None or list(attended) == self.lengths else list(attended)
 
     @cached_property
@@ -89,7 +99,7 @@ class Rows:
         low, high = min(lengths), max(lengths)
         if self.device.type != "cpu":  # where a call costs more than what is filled up
             return high - low <= max(NEAR, high // 4)
-        return low == high or (high <= SHORT and high - low < NEAR)
+        return low == high or (self.fill and high <= SHORT and high - low < NEAR)
 
     def _group(self, start: int, stop: int, rows: slice) -> Group:
         lengths = self.lengths[rows]
