@@ -2,6 +2,8 @@
 
 rows.py       where each row lies, and which neighbours attention takes at once
 linear.py     linear layers in float32, bfloat16, float16 or int8
-bert.py       BERT, RoBERTa, XLM-R · modernbert.py · deberta.py: one layer of each
+attention.py  by the kernel that suits device and dtype
+bert.py       BERT, RoBERTa, XLM-R, CamemBERT · modernbert.py · deberta.py: one layer of each
 encoder.py    the drop-in for a transformers encoder
+isolated.py   labels that no other label sees, each read once in a batch
 """
