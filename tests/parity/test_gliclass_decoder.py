@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config
 from headgate import Ask, CheckpointError, LabelTooLongError, MissingExtraError, load
 from headgate.testing import check_scorer
 from tests import tiny
+from tests.gliclass_models import without_zeros
 from tests.parity.test_gliclass import ASKS, MARKERS, TEXTS, gliclass
 
 LABELS = ["password reset", "a refund of the invoice", "soil"]
@@ -54,13 +55,7 @@ def published(folder: Path, **settings: Any) -> Any:
         problem_type="multi_label_classification",
         **{"initializer_range": 0.3} | settings,
     )
-    model = gliclass.GLiClassModel(config).eval()
-    for parameter in model.parameters():
-        if parameter.dim() == 1 and parameter.abs().max() == 0:
-            torch.nn.init.normal_(parameter, std=0.2)
-    if model.calibrator is not None:
-        for parameter in model.calibrator.parameters():
-            torch.nn.init.normal_(parameter, std=0.3)
+    model = without_zeros(gliclass.GLiClassModel(config))
     model.save_pretrained(folder)
     return model
 

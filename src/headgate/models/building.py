@@ -1,7 +1,8 @@
 """A module of transformers from a configuration and weights; what is missing raises: it would be filled with noise."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,26 +43,36 @@ def built(
     """
     cls = _class(settings, auto, where)
     spared = not pooler and "add_pooling_layer" in cls.__init__.__code__.co_varnames
+    misfit = f"the weights in {where} don't fit its config.json"
+    how = {"config": settings, "dtype": dtype, **({"add_pooling_layer": False} if spared else {})}
+    found: nn.Module = filled(partial(cls.from_pretrained, None, **how), weights, where=where, misfit=misfit)
+    return found
+
+
+def filled(make: Callable[..., Any], weights: Mapping[str, Tensor], *, where: Path, misfit: str) -> Any:  # noqa: ANN401
+    """What ``from_pretrained`` gives with its other arguments filled in: a module, frozen, on the CPU.
+
+    Args:
+        make: Takes ``state_dict`` and ``output_loading_info``.
+        weights: By their names in the module.
+        where: The folder, for errors.
+        misfit: What is to be said where it fails.
+
+    Raises:
+        CheckpointError: Weights are missing or don't fit.
+    """
     try:
         with quietly():
-            model, info = cls.from_pretrained(
-                None,
-                config=settings,
-                state_dict=dict(weights),
-                dtype=dtype,
-                output_loading_info=True,
-                **({"add_pooling_layer": False} if spared else {}),
-            )
+            model, info = make(state_dict=dict(weights), output_loading_info=True)
     except (RuntimeError, ValueError, KeyError) as e:
-        raise CheckpointError(f"the weights in {where} don't fit its config.json: {e}") from e
+        raise CheckpointError(f"{misfit}: {e}") from e
     missing = sorted(info["missing_keys"]) + sorted(str(k) for k in info["mismatched_keys"])
     if missing:
         raise CheckpointError(
-            f"{where} lacks {len(missing)} weights of {cls.__name__}, such as {missing[:3]}; "
+            f"{where} lacks {len(missing)} weights of {type(model).__name__}, such as {missing[:3]}; "
             "expected all of them, since the rest would be random. Is it the right family and folder?"
         )
-    found: nn.Module = model.eval().requires_grad_(False)
-    return found
+    return model.eval().requires_grad_(False)
 
 
 @contextmanager

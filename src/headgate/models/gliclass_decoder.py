@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headgate.errors import CheckpointError, MissingExtraError
-from headgate.models.building import quietly
+from headgate.errors import MissingExtraError
+from headgate.models.building import filled
 from headgate.models.checkpoint import Checkpoint
 
 
@@ -45,25 +45,14 @@ def decoder(checkpoint: Checkpoint, marker: int) -> Decoder:
     except ImportError as e:
         raise MissingExtraError("gliclass", "gliclass") from e
     kind = checkpoint.body.model_type  # one that transformers has: for another the package would run foreign code
-    try:
+    misfit = f"{checkpoint.folder} is no decoder-kv that gliclass runs, on {kind}"
+
+    def make(**how: Any) -> Any:  # noqa: ANN401
         config = GLiClassModelConfig(**copy.deepcopy(checkpoint.config))
-        with quietly():
-            model, found = GLiClassModel.from_pretrained(
-                None,
-                config=config,
-                state_dict=dict(checkpoint.tensors),
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-    except (RuntimeError, ValueError, KeyError) as e:
-        raise CheckpointError(f"{checkpoint.folder} is no decoder-kv that gliclass runs, on {kind}: {e}") from e
-    missing = sorted(found["missing_keys"]) + sorted(str(k) for k in found["mismatched_keys"])
-    if missing:
-        raise CheckpointError(
-            f"{checkpoint.folder} lacks {len(missing)} weights, or has them in another shape, such as {missing[:3]}; "
-            "expected all of them, since the rest would be random. Download the model again."
-        )
-    model.eval().requires_grad_(False).to(checkpoint.device)
+        return GLiClassModel.from_pretrained(None, config=config, dtype=torch.float32, **how)
+
+    model = filled(make, checkpoint.tensors, where=checkpoint.folder, misfit=misfit)
+    model.to(checkpoint.device)
     body = model.model.decoder_model.to(checkpoint.plain_dtype)
     body.register_forward_hook(_in_float32)
     return Decoder(model, marker)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from headgate.models.packed.attention import attend
-from headgate.models.packed.linear import Activation, Linear, between
+from headgate.models.packed.linear import Activation, Linear, attention_dtype
 from headgate.models.packed.rows import Attend, Rows
 
 ACTIVATIONS: Mapping[str, Activation] = {
@@ -31,7 +31,7 @@ class BertLayer:
     def __init__(self, layer: nn.Module, config: object, dtype: torch.dtype, *, last: bool) -> None:
         get = layer.get_submodule
         of = get("attention.self")
-        self._asks = Asks([of.query, of.key, of.value], int(config.num_attention_heads), dtype, last=last)  # type: ignore[attr-defined, list-item]
+        self._qkv = QueryKeyValue([of.query, of.key, of.value], int(config.num_attention_heads), dtype, last=last)  # type: ignore[attr-defined, list-item]
         self._feed = PostNorm(layer, config, dtype)
 
     def __call__(self, x: Tensor, rows: Rows, *, first: bool, how: Attend | None = None) -> Tensor:
@@ -43,13 +43,13 @@ class BertLayer:
             first: See above.
             how: Attention of another kind than of all tokens of a row to all.
         """
-        tokens, queries = self._asks(x, rows, first=first)
+        tokens, queries = self._qkv(x, rows, first=first)
         found = attend(tokens, rows, queries) if how is None else rows.attend(tokens, how, queries)
         return self._feed(x[rows.starts] if first else x, found)
 
 
-class Asks:
-    """Queries, keys and values.
+class QueryKeyValue:
+    """The layers that give queries, keys and values.
 
     Args:
         layers: The three linear layers.
@@ -59,7 +59,7 @@ class Asks:
     """
 
     def __init__(self, layers: list[nn.Linear], heads: int, dtype: torch.dtype, *, last: bool) -> None:
-        self._heads, self._dtype = heads, between(dtype)
+        self._heads, self._dtype = heads, attention_dtype(dtype)
         self._all = Linear(layers, dtype)
         self._queries, self._others = (Linear(part, dtype) if last else None for part in (layers[:1], layers[1:]))
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
 from headgate.models.packed.attention import weighted
-from headgate.models.packed.bert import Asks, PostNorm
-from headgate.models.packed.linear import between
+from headgate.models.packed.bert import PostNorm, QueryKeyValue
+from headgate.models.packed.linear import attention_dtype
 from headgate.models.packed.rows import Group, Rows
 
 
@@ -66,20 +66,20 @@ class DebertaLayer:
     ) -> None:
         of = layer.get_submodule("attention.self")
         self._heads, self._positions = int(of.num_attention_heads), positions  # type: ignore[arg-type]
-        self._asks = Asks([of.query_proj, of.key_proj, of.value_proj], self._heads, dtype, last=last)  # type: ignore[list-item]
+        self._qkv = QueryKeyValue([of.query_proj, of.key_proj, of.value_proj], self._heads, dtype, last=last)  # type: ignore[list-item]
         kinds = of.pos_att_type
         self._scale = (of.attention_head_size * (1 + ("c2p" in kinds) + ("p2c" in kinds))) ** -0.5  # type: ignore[operator]
         shared = of.share_att_key
         keys = of.key_proj if shared else getattr(of, "pos_key_proj", None)
         queries = of.query_proj if shared else getattr(of, "pos_query_proj", None)
-        body = between(dtype)
+        body = attention_dtype(dtype)
         self._keys = self._projected(keys, body) if "c2p" in kinds else None  # type: ignore[arg-type, operator]
         self._queries = self._projected(queries, body) if "p2c" in kinds else None  # type: ignore[arg-type, operator]
         self._feed = PostNorm(layer, config, dtype)
 
     def __call__(self, x: Tensor, rows: Rows, *, first: bool) -> Tensor:
         """(tokens, D) states to the next layer's, or to the (rows, D) states of first tokens alone."""
-        tokens, queries = self._asks(x, rows, first=first)
+        tokens, queries = self._qkv(x, rows, first=first)
         return self._feed(x[rows.starts] if first else x, rows.attend(tokens, self._attend, queries))
 
     def _projected(self, by: nn.Linear, dtype: torch.dtype) -> Tensor:

@@ -83,7 +83,7 @@ def bfloat16_units() -> list[str]:
     return [name for name in ("avx512_bf16", "amx_bf16", "arm_bf16") if there and can.get(name)]
 
 
-def between(dtype: torch.dtype) -> torch.dtype:
+def attention_dtype(dtype: torch.dtype) -> torch.dtype:
     """What attention computes in beside products of ``dtype``: the same, but for int8."""
     if dtype != torch.int8:
         return dtype

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from headgate.models.packed.attention import attend
-from headgate.models.packed.bert import ACTIVATIONS, Asks
+from headgate.models.packed.bert import ACTIVATIONS, QueryKeyValue
 from headgate.models.packed.linear import Linear
 from headgate.models.packed.rows import Rows
 
@@ -31,7 +31,7 @@ class ModernBertLayer:
         get = layer.get_submodule
         self._norm, self._mlp_norm = get("attn_norm"), get("mlp_norm")
         heads = int(config.num_attention_heads)  # type: ignore[union-attr, arg-type]
-        self._asks = Asks(_parts(get("attn.Wqkv"), 3), heads, dtype, last=last)
+        self._qkv = QueryKeyValue(_parts(get("attn.Wqkv"), 3), heads, dtype, last=last)
         self._out = Linear([get("attn.Wo")], dtype)  # type: ignore[list-item]
         self._act = ACTIVATIONS[config.hidden_activation]  # type: ignore[union-attr, index]
         self._up, self._gate = (Linear([half], dtype) for half in _parts(get("mlp.Wi"), 2))
@@ -39,7 +39,7 @@ class ModernBertLayer:
 
     def __call__(self, x: Tensor, rows: Rows, *, first: bool) -> Tensor:
         """(tokens, D) states to the next layer's, or to the (rows, D) states of first tokens alone."""
-        tokens, queries = self._asks(self._norm(x), rows, first=first)
+        tokens, queries = self._qkv(self._norm(x), rows, first=first)
         cosines, sines = self._turns(x[None], rows.positions[None])  # each (1, tokens, d)
         # Values are not turned, and neither is a first token: its place is 0.
         _turn(tokens[:, :-1], cosines[0, :, None, None], sines[0, :, None, None])
