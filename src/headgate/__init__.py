@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headgate.calibration import Calibrated, Calibration
+    from headgate.certificate import Certificate
+    from headgate.coverage import Coverage
+    from headgate.decision import Decision
     from headgate.errors import (
         CheckpointError,
         ClosedError,
@@ -17,24 +20,29 @@ if TYPE_CHECKING:
         NotCalibratedError,
         OverloadedError,
         ScorerError,
+        StaleError,
+        TextTooLongError,
         UnknownLabelError,
     )
     from headgate.families.tasksource import TaskHeads
-    from headgate.guard import Guard, Rule, Verdict
+    from headgate.guard import Guard
     from headgate.loading import load
     from headgate.rerank import Hit, Reranker
-    from headgate.route import Decision, Router
+    from headgate.route import Router
     from headgate.runtime.worker import Worker
     from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge
+    from headgate.verdict import Rule, Verdict
 
 _HOME = {
     "Ask": "scores",
     "Calibrated": "calibration",
     "Calibration": "calibration",
+    "Certificate": "certificate",
     "CheckpointError": "errors",
     "ClosedError": "errors",
+    "Coverage": "coverage",
     "DataError": "errors",
-    "Decision": "route",
+    "Decision": "decision",
     "DeviceError": "errors",
     "Embedder": "scores",
     "Guard": "guard",
@@ -48,13 +56,15 @@ _HOME = {
     "OverloadedError": "errors",
     "Reranker": "rerank",
     "Router": "route",
-    "Rule": "guard",
+    "Rule": "verdict",
     "Scorer": "scores",
     "ScorerError": "errors",
     "Scores": "scores",
+    "StaleError": "errors",
     "TaskHeads": "families.tasksource",
+    "TextTooLongError": "errors",
     "UnknownLabelError": "errors",
-    "Verdict": "guard",
+    "Verdict": "verdict",
     "Worker": "runtime.worker",
     "judge": "scores",
     "load": "loading",
@@ -65,8 +75,10 @@ __all__ = [
     "Ask",
     "Calibrated",
     "Calibration",
+    "Certificate",
     "CheckpointError",
     "ClosedError",
+    "Coverage",
     "DataError",
     "Decision",
     "DeviceError",
@@ -86,7 +98,9 @@ __all__ = [
     "Scorer",
     "ScorerError",
     "Scores",
+    "StaleError",
     "TaskHeads",
+    "TextTooLongError",
     "UnknownLabelError",
     "Verdict",
     "Worker",

@@ -1,6 +1,6 @@
 """Turn a model's log-odds into probabilities that mean what they say."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -91,6 +91,35 @@ class Calibration:
         length = float(w[2]) if len(w) == 3 else 0.0
         return cls(float(w[0]), float(w[1]), length, scorer=scorer, labels=tuple(labels))
 
+    @classmethod
+    def fit_choice(cls, scores: Scores, truths: ArrayLike) -> "Calibration":
+        """Fit so that ``o_k / (1 + sum o)``, with o the calibrated odds, is the probability that k is the true label.
+
+        The likeliest scale, shift and length, with Platt's smoothed targets; ``1 / (1 + sum o)`` is that of none.
+
+        Args:
+            scores: Of n texts and m labels; empty texts, and labels that were not scored, are left out.
+            truths: (n,) int, which label is true of each text; -1 where none is.
+
+        Raises:
+            ValueError: No label is ever true, or the scores rank false above true.
+        """
+        y = np.asarray(truths)
+        if y.shape != scores.log_odds.shape[:1] or not np.issubdtype(y.dtype, np.integer):
+            raise ValueError(f"truths have shape {y.shape}, {y.dtype}; expected one label index a text, -1 for none.")
+        live = ~scores.empty
+        if not (y[live] >= 0).any():
+            raise ValueError("no text has a true label; expected some, or nothing can be calibrated.")
+        z, count, seen, right = _offered(scores, y, live)
+        x = np.stack([np.where(seen, z, 0.0), np.ones(z.shape), -np.log(count)], axis=-1)
+        long = bool((count > 1).any())
+        w = _choice(x[..., : 3 if long else 2], seen, right)
+        if long and w[2] < 0:  # the length term may only cost
+            w = _choice(x[..., :2], seen, right)
+        if not w[0] > 0:
+            raise ValueError("these scores rank false above true; check the labels, the template or the class map.")
+        return cls(float(w[0]), float(w[1]), float(w[2]) if len(w) == 3 else 0.0)
+
 
 @dataclass(frozen=True)
 class Calibrated:
@@ -114,6 +143,11 @@ class Calibrated:
         """The inner scorer's with the three numbers."""
         c = self.calibration
         return f"{self.scorer.fingerprint}*{c.scale:.6g}{c.shift:+.6g}-{c.length:.6g}"
+
+    @property
+    def run(self) -> object:
+        """How the inner scorer's model runs, where it says so."""
+        return getattr(self.scorer, "run", None)
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -182,10 +216,65 @@ def _platt(x: NDArray[np.float64], y: NDArray[np.bool_]) -> NDArray[np.float64]:
         m = x @ w
         return float((np.logaddexp(0, m) - target * m).sum())
 
-    for _ in range(100):  # damped Newton; the loss is convex
+    def slopes(w: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         p = logistic(x @ w)
-        hessian = (x.T * (p * (1 - p))) @ x + 1e-9 * np.eye(x.shape[1])
-        step = np.linalg.solve(hessian, x.T @ (target - p))
+        return x.T @ (target - p), (x.T * (p * (1 - p))) @ x
+
+    return _lowest(loss, slopes, w)
+
+
+def _offered(
+    scores: Scores, y: NDArray[np.int64], live: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Log-odds, windows, whether scored, whether true; each (n, k), k as many labels as any text was scored by."""
+    seen = np.ones(scores.log_odds.shape, dtype=np.bool_) if scores.scored is None else scores.scored
+    right = np.zeros(seen.shape, dtype=np.bool_)
+    right[y >= 0, y[y >= 0]] = True
+    right &= seen  # a true label that was not on offer leaves "none" as the right answer
+    some = np.argsort(~seen[live], axis=1, kind="stable")[:, : int(seen[live].sum(axis=1).max())]
+    rows = np.flatnonzero(live)[:, None]
+    return (
+        scores.log_odds[rows, some].astype(np.float64),
+        scores.windows[rows, some],
+        seen[rows, some],
+        right[rows, some],
+    )
+
+
+def _choice(x: NDArray[np.float64], seen: NDArray[np.bool_], right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Weights (k,) of a multinomial regression of ``right`` (n, m) on x (n, m, k); none has odds 1."""
+    n = len(seen)
+    smooth = 1 / (n + 2) / np.maximum(seen.sum(axis=1, keepdims=True), 1)
+    target = np.where(right, (n + 1) / (n + 2), smooth) * seen
+
+    def chances(w: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        z = np.where(seen, x @ w, -np.inf)
+        top = np.maximum(z.max(axis=1, keepdims=True), 0)
+        odds = np.exp(z - top)
+        total = odds.sum(axis=1, keepdims=True) + np.exp(-top)
+        return x @ w, odds / total, (top + np.log(total))[:, 0]
+
+    def loss(w: NDArray[np.float64]) -> float:
+        z, _, total = chances(w)
+        return float(total.sum() - (target * z).sum())
+
+    def slopes(w: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        _, p, _ = chances(w)
+        mean = np.einsum("nm,nmk->nk", p, x)
+        return np.einsum("nm,nmk->k", target - p, x), np.einsum("nm,nmk,nml->kl", p, x, x) - mean.T @ mean
+
+    return _lowest(loss, slopes, np.eye(x.shape[2])[0])
+
+
+def _lowest(
+    loss: Callable[[NDArray[np.float64]], float],
+    slopes: Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]],
+    w: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Where a convex loss is lowest, by damped Newton from w; ``slopes`` gives minus the gradient, and the Hessian."""
+    for _ in range(100):
+        down, hessian = slopes(w)
+        step = np.linalg.solve(hessian + 1e-9 * np.eye(len(w)), down)
         rate = 1.0
         while rate > 1e-8 and loss(w + rate * step) > loss(w):
             rate /= 2

@@ -24,13 +24,15 @@ from rich.text import Text
 from headgate import __version__
 from headgate.arguments import named_words
 from headgate.bench.command import command as bench
+from headgate.decision import Decision
 from headgate.errors import HeadgateError
 from headgate.evaluate.command import command as evaluate
 from headgate.export import command as export
-from headgate.guard import Guard, Verdict
+from headgate.guard import Guard
 from headgate.rerank import Hit, Reranker
-from headgate.route import Decision, Router
+from headgate.route import Router
 from headgate.scores import Ask, Scorer, Scores, judge
+from headgate.verdict import Verdict
 
 _CHUNK = 256  # texts between two steps of the progress bar: some seconds on a CPU
 _STDIN = Path("-")

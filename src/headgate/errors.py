@@ -7,6 +7,8 @@
     │   ├── LabelTooLongError    it leaves the text too little room
     │   └── UnknownLabelError    a closed vocabulary doesn't hold it
     ├── CheckpointError      a model's files are missing, damaged or ambiguous (also a ValueError)
+    ├── StaleError           a certificate is of another model, or of other settings (also a ValueError)
+    ├── TextTooLongError     a text that doesn't fit the model, where the caller asked for an error (also a ValueError)
     ├── DataError            a row to train or evaluate on is wrong (also a ValueError)
     ├── DeviceError          the device or dtype asked for is not to be had here
     ├── ClosedError          the scorer was closed, or came through a fork it can't survive
@@ -43,6 +45,14 @@ class UnknownLabelError(LabelError):
 
 class CheckpointError(HeadgateError, ValueError):
     """A model folder that is missing files, is damaged, or leaves something to guess."""
+
+
+class StaleError(HeadgateError, ValueError):
+    """A certificate met another model, or other settings, than it was made for."""
+
+
+class TextTooLongError(HeadgateError, ValueError):
+    """A text that does not fit the model in one piece, where ``on_overflow="error"``."""
 
 
 class DataError(HeadgateError, ValueError):

@@ -1,50 +1,26 @@
 """Allow a text or not, and say which rule broke."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from headgate.arguments import listed, named, probability
+from headgate.certificate import ALL, Certificate, Goal, made, pins
 from headgate.conversation import Conversation, last_turns
-from headgate.scores import Ask, Label, Scorer, Scores, as_label, judge
+from headgate.coverage import Overflow, coverage, overflow, refuse_long
+from headgate.errors import DataError
+from headgate.labelled import Halves, truth_matrix
+from headgate.rules import calibrations, proofs
+from headgate.scores import Ask, Label, Scorer, Scores, as_label, judge, logistic
+from headgate.verdict import UNREADABLE, Rule, Verdict
 
-UNREADABLE = "unreadable"
+Array = NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class Rule:
-    """What a guard forbids.
-
-    Args:
-        label: True of a text that breaks the rule.
-        threshold: The rule is broken from this probability up, 0 to 1.
-    """
-
-    label: str | Label
-    threshold: float
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a text may pass.
-
-    Attributes:
-        allowed: True if no rule is broken.
-        broken: The broken rules, in the guard's order; "unreadable" stands for a text that the
-            tokenizer can't read.
-        probabilities: For each rule, on passes too.
-        thresholds: What each rule was compared with.
-        spans: For each rule, the characters [start, end) that gave its probability.
-        unknown: Share of the text that the tokenizer could not read, 0 to 1.
-        empty: The text holds nothing but white space.
-    """
-
-    allowed: bool
-    broken: tuple[str, ...]
-    probabilities: dict[str, float]
-    thresholds: dict[str, float]
-    spans: dict[str, tuple[int, int]]
-    unknown: float = 0.0
-    empty: bool = False
+_BLOCKED = 2.0  # stands for the probability of a text that is blocked whatever the threshold
 
 
 @dataclass(frozen=True)
@@ -55,12 +31,17 @@ class Guard:
     ``mini``: "toxicity:toxic", "injection:injection") may be named alone.
 
     Args:
-        scorer: What judges a text by the rules; its scores must be probabilities.
+        scorer: What judges a text by the rules; its scores must be probabilities, or every rule calibrated.
         forbid: Rule name -> label, or :class:`Rule` with its own threshold; or just labels.
-        threshold: For the rules that bring none, 0 to 1.
+        threshold: For the rules that bring none, 0 to 1; :meth:`fit` finds better ones.
         unreadable: The rule "unreadable" breaks above this share of unknown tokens, 0 to 1.
         turns: How many last messages of a conversation are read; None, all of them: an old message or
             one of several tool results may carry an attack too.
+        on_overflow: "window" reads all of a text that is too long for the model; "error" refuses it.
+        certificate: What is promised of the thresholds; from :meth:`fit`, and refused with any other settings.
+
+    Raises:
+        StaleError: The certificate is of another scorer, or of other settings.
     """
 
     scorer: Scorer
@@ -68,6 +49,8 @@ class Guard:
     threshold: float | None = None
     unreadable: float = 0.5
     turns: int | None = None
+    on_overflow: Overflow = "window"
+    certificate: Certificate | None = None
     _rules: dict[str, Rule] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -82,8 +65,16 @@ class Guard:
         probability("unreadable", self.unreadable)
         if self.turns is not None and self.turns < 1:
             raise ValueError(f"turns is {self.turns}; expected 1 or more.")
+        overflow(self.on_overflow)
         given = dict(self.forbid) if isinstance(self.forbid, Mapping) else {n: n for n in names}
         object.__setattr__(self, "_rules", {name: self._rule(name, what) for name, what in given.items()})
+        if self.certificate is not None:
+            self.certificate.check(self._pins())
+
+    @property
+    def rules(self) -> dict[str, Rule]:
+        """Every rule with its threshold, in the order they came in."""
+        return dict(self._rules)
 
     def __call__(self, text: Conversation) -> Verdict:
         """The verdict on one text, or one conversation."""
@@ -95,34 +86,110 @@ class Guard:
 
     def ask(self, texts: Sequence[Conversation]) -> list[Ask]:
         """What to score: every text against every rule's label."""
-        # Two rules may share a label and differ in threshold; it is scored once.
-        labels = {as_label(rule.label): rule.label for rule in self._rules.values()}
-        return [Ask([last_turns(t, self.turns) for t in listed("texts", texts)], list(labels.values()))]
+        return [Ask([last_turns(t, self.turns) for t in listed("texts", texts)], self._labels)]
 
     def decide(self, scores: Sequence[Scores]) -> list[Verdict]:
         """One verdict for each text that these scores hold; pure, so a stored one can be replayed."""
         (found,) = scores
-        p = found.probabilities  # raises where the scores are only an order
-        return [self._row(found, p[i].tolist(), i) for i in range(len(p))]
+        refuse_long(found, self.on_overflow)
+        p = self.probabilities(found)
+        certificate = None if self.certificate is None else self.certificate.id
+        return [self._row(found, p[i].tolist(), i, certificate) for i in range(len(p))]
 
-    def _row(self, scores: Scores, p: list[float], i: int) -> Verdict:
-        labels = dict.fromkeys(as_label(rule.label) for rule in self._rules.values())
-        column = {label: j for j, label in enumerate(labels)}
-        at = {name: column[as_label(rule.label)] for name, rule in self._rules.items()}
+    def probabilities(self, found: Scores) -> Array:
+        """(n, rules) float64 probability that each text breaks each rule, before any threshold.
+
+        Raises:
+            NotCalibratedError: The scores are only an order, and a rule has no calibration.
+        """
+        columns = []
+        for rule, j in zip(self._rules.values(), self._columns, strict=True):
+            if rule.calibration is None:
+                columns.append(found.probabilities[:, j].astype(np.float64))
+            else:
+                columns.append(np.where(found.empty, 0.0, logistic(rule.calibration(found).log_odds[:, j])))
+        return np.stack(columns, axis=1)
+
+    def fit(  # noqa: PLR0913  one call, everything by name
+        self,
+        texts: Sequence[str],
+        truths: Sequence[str | Sequence[str] | bool | None],
+        *,
+        max_false_positive_rate: float | None = None,
+        min_recall: float | None = None,
+        confidence: float = 0.9,
+        by: Literal["all", "rule"] = "all",
+        seed: int = 0,
+    ) -> "Guard":
+        """This guard with thresholds that keep a promise, and a certificate of it.
+
+        One half of the texts, drawn by ``seed``, calibrates the rules; the other only sets and proves the thresholds.
+        What can't be proven warns, says how many more labels would do, and is marked in the certificate.
+
+        Args:
+            texts: Labelled texts, as they come in use: mostly safe ones.
+            truths: The rules that each breaks: a name, several, or None; True or False where there is one rule.
+            max_false_positive_rate: At most this share of safe texts is blocked, "unreadable" ones counted too.
+            min_recall: Instead: at least this share of unsafe texts is blocked.
+            confidence: That the promise holds, above 0, below 1.
+            by: "all": one threshold, and the promise is the whole guard's. "rule": each rule has its own threshold and
+                promise, of the texts that don't break it, or do; all hold at once.
+            seed: Of the halves.
+
+        Raises:
+            DataError: Too few texts, a truth that is no rule, or no safe or no unsafe text for a rule.
+        """
+        if (max_false_positive_rate is None) == (min_recall is None):
+            raise ValueError("max_false_positive_rate and min_recall: expected one of the two, and not both.")
+        if by not in ("all", "rule"):
+            raise ValueError(f'by is {by!r}; expected "all" or "rule".')
+        goal = (
+            Goal("min_recall", min_recall, confidence, seed)
+            if min_recall is not None
+            else Goal("max_false_positive_rate", max_false_positive_rate or 0.0, confidence, seed)
+        )
+        names, halves = list(self._rules), Halves.of(texts, truths, seed=seed)
+        true = truth_matrix([_broken(truths[i], names) for i in halves.rows], names, "rule")
+        (scores,) = judge(self.scorer, self.ask(halves.texts))
+        found = calibrations(scores, dict(zip(names, self._columns, strict=True)), true, halves.fit)
+        rules = {name: replace(rule, calibration=found[name]) for name, rule in self._rules.items()}
+        calibrated = replace(self, forbid=rules, threshold=None, certificate=None)
+        p = calibrated.probabilities(scores)
+        blocked = np.where((scores.unknown > self.unreadable)[:, None], _BLOCKED, p)
+        proven = proofs(blocked, true, ~halves.fit, goal, names if by == "rule" else None)
+        own = {name: proven[name if by == "rule" else ALL].threshold for name in names}
+        fitted = replace(calibrated, forbid={name: replace(rules[name], threshold=own[name]) for name in names})
+        return replace(fitted, certificate=made(halves, goal, proven, top=_top(p), pins=fitted._pins()))
+
+    @cached_property
+    def _labels(self) -> list[str | Label]:
+        """Two rules may share a label and differ in threshold; it is scored once."""
+        return list({as_label(rule.label): rule.label for rule in self._rules.values()}.values())
+
+    @cached_property
+    def _columns(self) -> list[int]:
+        """Of each rule, where its label stands among those scored."""
+        at = {as_label(label): j for j, label in enumerate(self._labels)}
+        return [at[as_label(rule.label)] for rule in self._rules.values()]
+
+    def _row(self, scores: Scores, p: list[float], i: int, certificate: str | None) -> Verdict:
         # "not below" rather than "at or above": a comparison with NaN must break the rule.
-        broken = [name for name, rule in self._rules.items() if not p[at[name]] < rule.threshold]
+        broken = [name for (name, rule), q in zip(self._rules.items(), p, strict=True) if not q < rule.threshold]
         unknown = float(scores.unknown[i])
         if not unknown <= self.unreadable:
             broken.append(UNREADABLE)
-        spans = {name: (int(scores.spans[i, j, 0]), int(scores.spans[i, j, 1])) for name, j in at.items()}
+        at = dict(zip(self._rules, self._columns, strict=True))
         return Verdict(
             allowed=not broken,
             broken=tuple(broken),
-            probabilities={name: p[j] for name, j in at.items()},
+            probabilities=dict(zip(self._rules, p, strict=True)),
             thresholds={name: float(rule.threshold) for name, rule in self._rules.items()},
-            spans=spans,
+            spans={name: (int(scores.spans[i, j, 0]), int(scores.spans[i, j, 1])) for name, j in at.items()},
             unknown=unknown,
             empty=bool(scores.empty[i]),
+            log_odds={name: float(scores.log_odds[i, j]) for name, j in at.items()},
+            coverage=coverage(scores, i),
+            certificate=certificate,
         )
 
     def _rule(self, name: str, what: str | Label | Rule) -> Rule:
@@ -138,3 +205,21 @@ class Guard:
             what = Rule(what, threshold)
         probability(f"the threshold of rule {name!r}", what.threshold)
         return what
+
+    def _pins(self) -> dict[str, str]:
+        return pins(self.scorer, rules=self._rules, unreadable=self.unreadable, turns=self.turns)
+
+
+def _broken(truth: object, names: Sequence[str]) -> object:
+    """True and False mean the one rule there is, and none."""
+    if not isinstance(truth, bool | np.bool_):
+        return truth
+    if len(names) > 1:
+        raise DataError(f"a truth is {truth}, and there are {len(names)} rules; expected the names of those it breaks.")
+    return names if truth else None
+
+
+def _top(p: Array) -> Array:
+    """(n,) highest log-odds of a rule."""
+    most = np.clip(p.max(axis=1), 1e-300, 1 - 1e-16)
+    return np.asarray(np.log(most) - np.log1p(-most))

@@ -1,40 +1,26 @@
 """Choose a route for a text: one, several, or none."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from headgate.arguments import listed, named, probability
+from headgate.arguments import listed, named
+from headgate.bounds import fewest
+from headgate.calibration import Calibration
+from headgate.certificate import ALL, OTHERS, Certificate, Goal, made, pins
+from headgate.chances import Chances
 from headgate.conversation import Conversation, last_turns
-from headgate.scores import Ask, Floats, Label, Scorer, Scores, as_label, judge
+from headgate.coverage import Overflow, coverage, overflow, refuse_long
+from headgate.decision import Cut, Decision
+from headgate.labelled import Bools, Halves, truth_matrix
+from headgate.scores import Ask, Label, Scorer, Scores, as_label, judge
+from headgate.thresholds import selective
 
 Routes = Sequence[str] | Mapping[str, str | Label]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Where a text goes.
-
-    Attributes:
-        choice: The best route, or None: none of these.
-        choices: Every route chosen, best first; at most one unless the router is multi-label.
-        probabilities: For each route; with ``none`` they sum to 1, unless the router is multi-label.
-        none: P(none of the routes).
-        log_odds: The model's own number for each route.
-        threshold: What the choice had to reach; None if it only had to beat "none".
-        unknown: Share of the text that the tokenizer could not read, 0 to 1.
-        empty: The text holds nothing but white space.
-    """
-
-    choice: str | None
-    choices: tuple[str, ...]
-    probabilities: dict[str, float]
-    none: float
-    log_odds: dict[str, float]
-    threshold: float | None
-    unknown: float = 0.0
-    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,40 +32,65 @@ class Router:
     each route has its own probability and any number may be chosen.
 
     Args:
-        scorer: What judges a text by the routes; its scores must be probabilities.
+        scorer: What judges a text by the routes; its scores must be probabilities, or calibrated here.
         routes: Names, or names with a description, or with a hypothesis of their own:
             ``Label("The customer wants money back.", verbatim=True)``.
-        threshold: A route is chosen from this probability up. Without one, the best route must be
-            more probable than "none" (with ``multi``: 0.5); 0 always takes the best.
+        threshold: A route is chosen from this probability up; one for all, or one for each. Without one, the best
+            route must be more probable than "none" (with ``multi``: 0.5); 0 always takes the best.
         multi: Several routes may be true at once.
         turns: How many last messages of a conversation are read.
+        gap: The best route must lead the next, or the likeliest null, by this many log-odds; else "ambiguous".
+        nulls: Hypotheses that stand for "none of these", such as ``"small talk"``; their probability is none's.
+        top_k: With ``multi``: at most so many routes.
+        on_overflow: "window" reads all of a text that is too long for the model; "error" refuses it.
+        calibration: Of the scores; :meth:`fit` finds one.
+        certificate: What is promised of the thresholds; from :meth:`fit`, and refused with any other settings.
+
+    Raises:
+        StaleError: The certificate is of another scorer, or of other settings.
     """
 
     scorer: Scorer
     routes: Routes
-    threshold: float | None = None
+    threshold: float | Mapping[str, float] | None = None
     multi: bool = False
     turns: int = 2
+    gap: float = 0.0
+    nulls: Sequence[str | Label] = ()
+    top_k: int | None = None
+    on_overflow: Overflow = "window"
+    calibration: Calibration | None = None
+    certificate: Certificate | None = None
     _labels: dict[str, str | Label] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.routes, str) or not self.routes:
             raise ValueError(f"routes is {self.routes!r}; expected names, or names with descriptions.")
-        if self.threshold is not None:
-            probability("threshold", self.threshold)
         if self.turns < 1:
             raise ValueError(f"turns is {self.turns}; expected 1 or more.")
+        overflow(self.on_overflow)
         names = list(self.routes)
         named("route", names)
+        if isinstance(self.threshold, Mapping) and set(self.threshold) != set(names):
+            odd = sorted(set(self.threshold) ^ set(names))
+            raise ValueError(f"threshold names {sorted(self.threshold)}, odd is {odd}; expected one for each route.")
         labels = dict(self.routes) if isinstance(self.routes, Mapping) else {n: n for n in names}
         said: dict[Label, str] = {}
-        for name, label in labels.items():
+        for name, label in [*labels.items(), *((f"null {x!r}", x) for x in listed("nulls", self.nulls))]:
             twin = said.setdefault(as_label(label), name)
             if twin != name:
                 raise ValueError(
                     f"routes {twin!r} and {name!r} have the same description; no text could tell them apart."
                 )
         object.__setattr__(self, "_labels", labels)
+        _ = self.cut  # its errors belong here
+        if self.certificate is not None:
+            self.certificate.check(self._pins())
+
+    @cached_property
+    def cut(self) -> Cut:
+        """The step from probabilities to routes, without a model."""
+        return Cut(self.threshold, self.multi, self.gap, self.top_k)
 
     def __call__(self, text: Conversation) -> Decision:
         """The decision for one text, or one conversation."""
@@ -90,43 +101,130 @@ class Router:
         return self.decide(judge(self.scorer, self.ask(texts)))
 
     def ask(self, texts: Sequence[Conversation]) -> list[Ask]:
-        """What to score: every text against every route."""
-        return [Ask([last_turns(t, self.turns) for t in listed("texts", texts)], list(self._labels.values()))]
+        """What to score: every text against every route and null."""
+        labels = [*self._labels.values(), *self.nulls]
+        return [Ask([last_turns(t, self.turns) for t in listed("texts", texts)], labels)]
 
     def decide(self, scores: Sequence[Scores]) -> list[Decision]:
         """One decision for each text that these scores hold; pure, so a stored one can be replayed."""
         (found,) = scores
-        own = found.probabilities.astype(np.float64)  # raises where the scores are only an order
-        return [self._row(found, own[i], i) for i in range(len(found.log_odds))]
+        refuse_long(found, self.on_overflow)
+        chances = self.chances(found)
+        certificate = None if self.certificate is None else self.certificate.id
+        return [self._row(found, chances, i, certificate) for i in range(len(chances.p))]
 
-    def _row(self, scores: Scores, own: np.ndarray[tuple[int], np.dtype[np.float64]], i: int) -> Decision:
-        names = list(self._labels)
+    def fit(
+        self,
+        texts: Sequence[str],
+        truths: Sequence[str | Sequence[str] | None],
+        *,
+        max_error: float,
+        confidence: float = 0.9,
+        by: Literal["all", "route"] = "all",
+        seed: int = 0,
+    ) -> "Router":
+        """This router with a threshold that keeps P(wrong | routed) at or below ``max_error``, and a certificate of it.
+
+        One half of the texts, drawn by ``seed``, fits the calibration and sets out which thresholds are tried; the
+        other only proves them. Over the texts that one might have drawn the promise holds with ``confidence``, for
+        later texts that are like these. What can't be proven warns, says how many more labels would do, and is marked
+        in the certificate: ``guaranteed`` is False.
+
+        Args:
+            texts: Labelled texts, as they come in use: those out of scope too, and none that made the routes' names.
+            truths: The right route of each, or None: out of scope. With ``multi`` several.
+            max_error: Of the texts that get a route, at most this share may get a wrong one, above 0, below 1.
+            confidence: That the promise holds, above 0, below 1.
+            by: "all": one threshold for all routes. "route": routes with enough texts get one of their own, each with
+                the promise; the others share one. All hold at once.
+            seed: Of the halves.
+
+        Raises:
+            DataError: Too few texts, or a truth that is no route; the message says which row.
+        """
+        goal = Goal("max_error", max_error, confidence, seed)
+        if by not in ("all", "route") or (self.multi and by == "route"):
+            raise ValueError(f'by is {by!r}; expected "all", or "route" for a router that chooses one.')
+        names, halves = list(self._labels), Halves.of(texts, truths, seed=seed)
+        true = truth_matrix([truths[i] for i in halves.rows], names, "route")
+        plain = replace(self, threshold=None, calibration=None, certificate=None)
+        (scores,) = judge(self.scorer, plain.ask(halves.texts))
+        calibrated = replace(plain, calibration=_calibration(scores, true, halves.fit, multi=self.multi))
+        chances = calibrated.chances(scores)
+        outcomes = chances.outcomes(self.cut, true, scores.empty)
+        best = chances.p.argmax(axis=1)
+        groups = _groups(best, halves.fit, names, goal) if by == "route" else {ALL: best >= 0}
+        share = 1 - (1 - confidence) / len(groups)  # all promises hold at once
+        proofs = {
+            name: selective(
+                outcomes.where(mine & halves.fit), outcomes.where(mine & ~halves.fit), rate=max_error, confidence=share
+            )
+            for name, mine in groups.items()
+        }
+        every = {n: proofs.get(n, proofs.get(OTHERS)) for n in names}
+        threshold = {n: proof.threshold for n, proof in every.items() if proof is not None}
+        fitted = replace(calibrated, threshold=threshold if by == "route" else proofs[ALL].threshold)
+        return replace(fitted, certificate=made(halves, goal, proofs, top=chances.top, pins=fitted._pins()))
+
+    def chances(self, found: Scores) -> Chances:
+        """Probabilities of the routes and of none, for each text, before any threshold."""
+        calibrated = found if self.calibration is None else self.calibration(found)
+        return Chances.of(calibrated, len(self._labels), multi=self.multi)
+
+    def _row(self, scores: Scores, chances: Chances, i: int, certificate: str | None) -> Decision:
+        names, p = list(self._labels), chances.p[i]
         z = scores.log_odds[i]
-        if self.multi:
-            p, none = own, float(np.prod(1 - own))
-        elif scores.exclusive:
-            p, none = own, max(0.0, 1.0 - float(own.sum()))
-        else:
-            p, none = _one_of(z)
-        least = 0.5 if self.multi and self.threshold is None else self.threshold
-        ranked = [] if scores.empty[i] else sorted(range(len(names)), key=lambda k: (-p[k], k))
-        chosen = tuple(names[k] for k in ranked if (p[k] > none if least is None else p[k] >= least))
-        chosen = chosen if self.multi else chosen[:1]
+        seen = range(len(names)) if scores.scored is None else np.flatnonzero(scores.scored[i, : len(names)]).tolist()
+        names = names if scores.scored is None else [names[k] for k in seen]
+        none, null, empty = float(chances.none[i]), float(chances.null[i]), bool(scores.empty[i])
+        chosen = self.cut.choose(names, p[seen], none=none, null=null, empty=empty)
         return Decision(
-            choice=chosen[0] if chosen else None,
-            choices=chosen,
-            probabilities={n: float(p[k]) for k, n in enumerate(names)},
+            choice=chosen.choices[0] if chosen.choices else None,
+            choices=chosen.choices,
+            probabilities={n: float(p[k]) for n, k in zip(names, seen, strict=True)},
             none=none,
-            log_odds={n: float(z[k]) for k, n in enumerate(names)},
-            threshold=None if least is None else float(least),
+            log_odds={n: float(z[k]) for n, k in zip(names, seen, strict=True)},
+            threshold=chosen.threshold,
             unknown=float(scores.unknown[i]),
-            empty=bool(scores.empty[i]),
+            empty=empty,
+            reason=chosen.reason,
+            runner_up=chosen.runner_up,
+            null=null,
+            coverage=coverage(scores, i),
+            certificate=certificate,
+        )
+
+    def _pins(self) -> dict[str, str]:
+        return pins(
+            self.scorer,
+            routes=self._labels,
+            threshold=self.threshold,
+            multi=self.multi,
+            turns=self.turns,
+            gap=self.gap,
+            nulls=list(self.nulls),
+            top_k=self.top_k,
+            calibration=self.calibration,
         )
 
 
-def _one_of(log_odds: Floats) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], float]:
-    """P(k) and P(none) when at most one label is true: a softmax beside a zero for "none"."""
-    z = np.append(log_odds.astype(np.float64), 0.0)
-    p = np.exp(z - z.max())
-    p /= p.sum()
-    return p[:-1], float(p[-1])
+def _calibration(scores: Scores, true: Bools, fit: Bools, *, multi: bool) -> Calibration:
+    """On the half that fits: of each route by itself where several may be true, of the choice where one is."""
+    m = true.shape[1]
+    half = scores.where(fit & ~scores.empty, m)
+    rows = true[fit & ~scores.empty]
+    if multi:
+        return Calibration.fit(half, rows)
+    best = np.where(rows, half.log_odds, -np.inf).argmax(axis=1)  # of several true ones, the one it is surest of
+    return Calibration.fit_choice(half, np.where(rows.any(axis=1), best, -1))
+
+
+def _groups(best: NDArray[np.int64], fit: Bools, names: Sequence[str], goal: Goal) -> dict[str, Bools]:
+    """Texts by their best route, (n,) each: routes that may prove a promise of their own, and the others together."""
+    counts = np.bincount(best[fit], minlength=len(names))
+    enough = 2 * fewest(goal.target, goal.confidence)
+    share = 1 - (1 - goal.confidence) / (1 + int((counts >= enough).sum()))
+    own = [k for k in range(len(names)) if counts[k] >= 2 * fewest(goal.target, share)]
+    groups = {names[k]: best == k for k in own}
+    others = ~np.isin(best, own)
+    return groups | ({OTHERS: others} if len(own) < len(names) else {})

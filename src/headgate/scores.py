@@ -57,6 +57,8 @@ class Scores:
         unknown: (n,) float32 in [0, 1], the share of text i that the tokenizer could not read.
         empty: (n,) bool, text i holds nothing but white space.
         exclusive: True if the labels are classes of one softmax: their probabilities sum to at most 1.
+        scored: (n, m) bool, or None where all were: False where a shortlist left a label out, and its log-odds is
+            :data:`EMPTY_LOG_ODDS`.
     """
 
     log_odds: Floats
@@ -67,9 +69,12 @@ class Scores:
     unknown: Floats
     empty: NDArray[np.bool_]
     exclusive: bool = False
+    scored: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("log_odds", "windows", "spans", "tokens", "unknown", "empty"):
+        for name in ("log_odds", "windows", "spans", "tokens", "unknown", "empty", "scored"):
+            if getattr(self, name) is None:
+                continue
             view = np.asarray(getattr(self, name)).view()
             view.flags.writeable = False  # on our view only: the caller's array stays as it is
             object.__setattr__(self, name, view)
@@ -96,6 +101,13 @@ class Scores:
             unknown=np.zeros(n, dtype=np.float32),
             empty=blank(texts),
         )
+
+    def where(self, rows: NDArray[np.bool_], m: int) -> "Scores":
+        """Of some texts, (n,) True, and the first m labels."""
+        cells = ("log_odds", "windows", "spans", "scored")
+        parts = {name: getattr(self, name)[rows] for name in ("tokens", "unknown", "empty")}
+        parts |= {name: getattr(self, name)[rows][:, :m] for name in cells if getattr(self, name) is not None}
+        return replace(self, **parts)
 
     @property
     def probabilities(self) -> Floats:
@@ -252,7 +264,7 @@ def checked(name: str, ask: Ask, scores: Scores) -> Scores:
         raise ScorerError(f"{name} returned {type(scores).__name__}; expected Scores: build one with Scores.of.")
     n, m = len(ask.texts), len(ask.labels)
     shapes = {"log_odds": (n, m), "windows": (n, m), "spans": (n, m, 2)}
-    shapes |= {"tokens": (n,), "unknown": (n,), "empty": (n,)}
+    shapes |= {"tokens": (n,), "unknown": (n,), "empty": (n,)} | ({} if scores.scored is None else {"scored": (n, m)})
     for part, shape in shapes.items():
         if getattr(scores, part).shape != shape:
             raise ScorerError(

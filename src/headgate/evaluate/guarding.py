@@ -30,8 +30,9 @@ from headgate.evaluate.metrics import (
 )
 from headgate.evaluate.report import Cell, Figure, Plot, Report, Table, few
 from headgate.evaluate.rows import Row, Source, read_rows
-from headgate.guard import Guard, Rule, Verdict
+from headgate.guard import Guard
 from headgate.scores import Label, Scores, as_label, judge, logistic
+from headgate.verdict import Rule, Verdict
 
 RATE = 0.01
 ANY = "any rule"

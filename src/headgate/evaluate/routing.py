@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from headgate.decision import Decision
 from headgate.evaluate.choices import Choices, Part, confident, details, macro_f1
 from headgate.evaluate.common import (
     figure,
@@ -18,7 +19,7 @@ from headgate.evaluate.common import (
 from headgate.evaluate.metrics import Bools, Floats, auroc, declined_at_retention, f1, roc
 from headgate.evaluate.report import Cell, Figure, Plot, Report, Table, few, matrix
 from headgate.evaluate.rows import Source, read_rows
-from headgate.route import Decision, Router
+from headgate.route import Router
 from headgate.scores import judge
 
 RETAINED = 0.95
