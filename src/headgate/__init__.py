@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from headgate.route import Router
     from headgate.runtime.worker import Worker
     from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge
+    from headgate.tree import Descent, RouteTree
     from headgate.verdict import Rule, Verdict
 
 _HOME = {
@@ -43,6 +44,7 @@ _HOME = {
     "Coverage": "coverage",
     "DataError": "errors",
     "Decision": "decision",
+    "Descent": "tree",
     "DeviceError": "errors",
     "Embedder": "scores",
     "Guard": "guard",
@@ -55,6 +57,7 @@ _HOME = {
     "NotCalibratedError": "errors",
     "OverloadedError": "errors",
     "Reranker": "rerank",
+    "RouteTree": "tree",
     "Router": "route",
     "Rule": "verdict",
     "Scorer": "scores",
@@ -81,6 +84,7 @@ __all__ = [
     "Coverage",
     "DataError",
     "Decision",
+    "Descent",
     "DeviceError",
     "Embedder",
     "Guard",
@@ -93,6 +97,7 @@ __all__ = [
     "NotCalibratedError",
     "OverloadedError",
     "Reranker",
+    "RouteTree",
     "Router",
     "Rule",
     "Scorer",

@@ -5,6 +5,7 @@ They hold for examples drawn as later texts will be, whatever the model; none of
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +28,8 @@ def binomial_cdf(k: int, n: int, p: float) -> float:
     if p >= 1:
         return 0.0
     i = np.arange(k + 1)
-    logs = math.lgamma(n + 1) - _log_factorials(k)[i] - _log_factorials(n)[n - i]
+    logs_of = _log_factorials(1 << n.bit_length())
+    logs = logs_of[n] - logs_of[i] - logs_of[n - i]
     logs += i * math.log(p) + (n - i) * math.log1p(-p)
     top = float(logs.max())
     return float(min(1.0, math.exp(top) * np.exp(logs - top).sum()))
@@ -99,6 +101,7 @@ def wilson(errors: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
     return np.where(of > 0, upper, 1.0)
 
 
+@lru_cache(maxsize=8)
 def _log_factorials(n: int) -> NDArray[np.float64]:
     """log(i!) for i = 0 … n."""
     return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])

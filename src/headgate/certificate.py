@@ -95,9 +95,7 @@ class Certificate:
             raise ValueError(f"promise is {self.promise!r}; expected one of {list(get_args(Promise))}.")
         shown = all(proof.guaranteed for proof in self.proofs.values())
         if self.guaranteed != shown:
-            raise ValueError(
-                f"guaranteed is {self.guaranteed}, and the proofs say {shown}: the certificate was edited."
-            )
+            raise ValueError(f"guaranteed is {self.guaranteed}, and its proofs say {shown}; expected the same.")
 
     @property
     def id(self) -> str:
@@ -208,11 +206,7 @@ def _say(certificate: Certificate) -> None:
         return
     lacking = ", ".join(name for name, proof in certificate.proofs.items() if not proof.guaranteed)
     needed = certificate.needed
-    more = (
-        "its errors among these are too many for any number of labels"
-        if needed is None
-        else f"about {needed} more would"
-    )
+    more = "these err too often for any number of labels" if needed is None else f"about {needed} more would"
     warnings.warn(
         f"{certificate.promise} {certificate.target} is not guaranteed for {lacking}: {certificate.certified} texts "
         f"don't prove it ({more}). The threshold is the calibrated one, a good guess.",

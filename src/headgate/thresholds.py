@@ -145,7 +145,7 @@ def _needed(fit: Outcomes, held: Outcomes, rate: float, confidence: float) -> in
     if not walk:
         return None
     routed, wrong = both.at(walk[0])
-    guess, share = wrong / max(routed, 1), routed / total
+    guess, share = (wrong + 0.5) / (routed + 1), routed / total
     if guess >= rate:
         return None
     labels = total
