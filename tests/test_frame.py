@@ -16,7 +16,7 @@ SOURCES = sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("integrations/*/src/**/*
 ADAPTERS = sorted(ROOT.glob("integrations/*/src/**/*.py"))
 CORE = [
     "arguments", "bounds", "calibration", "certificate", "chances", "conversation", "coverage", "decision", "errors",
-    "guard", "labelled", "rerank", "route", "rules", "scores", "testing", "thresholds", "tree",
+    "guard", "labelled", "lengths", "rerank", "route", "rules", "scores", "testing", "thresholds", "tree",
     "verdict",
 ]  # fmt: skip
 PROJECTS = [ROOT / "pyproject.toml", *sorted(ROOT.glob("integrations/*/pyproject.toml"))]

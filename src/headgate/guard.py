@@ -14,7 +14,8 @@ from headgate.conversation import Conversation, last_turns
 from headgate.coverage import Overflow, coverage, overflow, refuse_long
 from headgate.errors import DataError
 from headgate.labelled import Halves, truth_matrix
-from headgate.rules import calibrations, proofs
+from headgate.lengths import joined
+from headgate.rules import calibrations, floors, logit, paid, proofs
 from headgate.scores import Ask, Label, Scorer, Scores, as_label, judge, logistic
 from headgate.verdict import UNREADABLE, Rule, Verdict
 
@@ -119,12 +120,17 @@ class Guard:
         min_recall: float | None = None,
         confidence: float = 0.9,
         by: Literal["all", "rule"] = "all",
+        longest: int = 2048,
         seed: int = 0,
     ) -> "Guard":
         """This guard with thresholds that keep a promise, and a certificate of it.
 
         One half of the texts, drawn by ``seed``, calibrates the rules; the other only sets and proves the thresholds.
         What can't be proven warns, says how many more labels would do, and is marked in the certificate.
+
+        A promise on false positives is proven of texts like those given. So that it is not broken by longer ones, safe
+        texts are joined to longer ones too: what these reach sets the price of length (:mod:`headgate.lengths`), and
+        may raise the thresholds.
 
         Args:
             texts: Labelled texts, as they come in use: mostly safe ones.
@@ -134,6 +140,7 @@ class Guard:
             confidence: That the promise holds, above 0, below 1.
             by: "all": one threshold, and the promise is the whole guard's. "rule": each rule has its own threshold and
                 promise, of the texts that don't break it, or do; all hold at once.
+            longest: Tokens of the longest text that safe ones are joined to, some 160,000 in all; 0 looks at no length.
             seed: Of the halves.
 
         Raises:
@@ -151,15 +158,25 @@ class Guard:
         names, halves = list(self._rules), Halves.of(texts, truths, seed=seed)
         true = truth_matrix([_broken(truths[i], names) for i in halves.rows], names, "rule")
         (scores,) = judge(self.scorer, self.ask(halves.texts))
-        found = calibrations(scores, dict(zip(names, self._columns, strict=True)), true, halves.fit)
+        columns = dict(zip(names, self._columns, strict=True))
+        found = calibrations(scores, columns, true, halves.fit)
+        clean = [halves.texts[i] for i in np.flatnonzero(~true.any(axis=1) & ~scores.empty)]
+        tokens = scores.tokens[~true.any(axis=1) & ~scores.empty]
+        more = joined(clean, tokens, longest=longest if min_recall is None else 0, seed=seed)
+        long: list[Scores] = judge(self.scorer, self.ask(more.texts)) if more.texts else []
+        for safe in long:
+            found = paid(found, columns, safe, more.sizes)
         rules = {name: replace(rule, calibration=found[name]) for name, rule in self._rules.items()}
         calibrated = replace(self, forbid=rules, threshold=None, certificate=None)
         p = calibrated.probabilities(scores)
+        each = names if by == "rule" else None
+        least = [f for safe in long for f in floors(calibrated.probabilities(safe), more.sizes, goal.target, each)]
         blocked = np.where((scores.unknown > self.unreadable)[:, None], _BLOCKED, p)
-        proven = proofs(blocked, true, ~halves.fit, goal, names if by == "rule" else None)
+        proven = proofs(blocked, true, ~halves.fit, goal, each, least)
         own = {name: proven[name if by == "rule" else ALL].threshold for name in names}
         fitted = replace(calibrated, forbid={name: replace(rules[name], threshold=own[name]) for name in names})
-        return replace(fitted, certificate=made(halves, goal, proven, top=_top(p), pins=fitted._pins()))
+        top = logit(p.max(axis=1))
+        return replace(fitted, certificate=made(halves, goal, proven, top=top, pins=fitted._pins()))
 
     @cached_property
     def _labels(self) -> list[str | Label]:
@@ -217,9 +234,3 @@ def _broken(truth: object, names: Sequence[str]) -> object:
     if len(names) > 1:
         raise DataError(f"a truth is {truth}, and there are {len(names)} rules; expected the names of those it breaks.")
     return names if truth else None
-
-
-def _top(p: Array) -> Array:
-    """(n,) highest log-odds of a rule."""
-    most = np.clip(p.max(axis=1), 1e-300, 1 - 1e-16)
-    return np.asarray(np.log(most) - np.log1p(-most))

@@ -1,6 +1,7 @@
 """Calibrations and thresholds of a guard's rules, from labelled texts: arrays in, no model."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +10,9 @@ from headgate.calibration import Calibration
 from headgate.certificate import ALL, Goal
 from headgate.errors import DataError
 from headgate.labelled import Bools
-from headgate.scores import Scores
-from headgate.thresholds import Proof, false_alarms, misses
+from headgate.lengths import length_term, reached
+from headgate.scores import Scores, logistic
+from headgate.thresholds import Proof, false_alarms, misses, raised
 
 Array = NDArray[np.float64]
 
@@ -37,7 +39,28 @@ def calibrations(scores: Scores, columns: Mapping[str, int], true: Bools, fit: B
     return {name: found.get(name, shared) for name in rows}
 
 
-def proofs(p: Array, true: Bools, held: Bools, goal: Goal, each: Sequence[str] | None) -> dict[str, Proof]:
+def paid(
+    found: Mapping[str, Calibration], columns: Mapping[str, int], safe: Scores, sizes: NDArray[np.int64]
+) -> dict[str, Calibration]:
+    """The calibrations with the price of length that safe texts of many lengths show; see :mod:`headgate.lengths`.
+
+    Args:
+        found: By rule.
+        columns: Rule -> its label's column.
+        safe: Scores of joined texts.
+        sizes: (n,) about how many tokens each has.
+    """
+    out = {}
+    for name, calibration in found.items():
+        j = columns[name]
+        term = length_term(safe.log_odds[:, j], safe.windows[:, j], sizes)
+        out[name] = replace(calibration, length=max(calibration.length, calibration.scale * term))
+    return out
+
+
+def proofs(
+    p: Array, true: Bools, held: Bools, goal: Goal, each: Sequence[str] | None, least: Sequence[float] = ()
+) -> dict[str, Proof]:
     """Thresholds that keep the goal: one for all rules, or one for each.
 
     Args:
@@ -46,25 +69,52 @@ def proofs(p: Array, true: Bools, held: Bools, goal: Goal, each: Sequence[str] |
         held: (n,) the half that certifies.
         goal: What is promised.
         each: Names of the rules, where each has a promise of its own; they hold at once.
+        least: What the thresholds may not be below, in the same order.
 
     Raises:
         DataError: No text to prove it with.
     """
     if each is None:
-        return {ALL: _proof(p.max(axis=1), np.asarray(true.any(axis=1)), held, goal, 1, "the rules")}
-    return {name: _proof(p[:, r], true[:, r], held, goal, len(each), repr(name)) for r, name in enumerate(each)}
+        groups = {ALL: (p.max(axis=1), np.asarray(true.any(axis=1)))}
+    else:
+        groups = {name: (p[:, r], true[:, r]) for r, name in enumerate(each)}
+    confidence = 1 - (1 - goal.confidence) / len(groups)
+    floors = least or [0.0] * len(groups)
+    return {
+        name: _proof(own, unsafe, held, replace(goal, confidence=confidence), name, floor)
+        for (name, (own, unsafe)), floor in zip(groups.items(), floors, strict=True)
+    }
 
 
-def _proof(p: Array, unsafe: Bools, held: Bools, goal: Goal, rules: int, what: str) -> Proof:
-    confidence = 1 - (1 - goal.confidence) / rules
+def floors(p: Array, sizes: NDArray[np.int64], rate: float, each: Sequence[str] | None) -> list[float]:
+    """The lowest thresholds, for all rules or for each, that joined texts of no length reach more often than ``rate``.
+
+    Args:
+        p: (n, rules) calibrated probabilities of safe texts.
+        sizes: (n,) about how many tokens each has.
+        rate: The share of safe texts that may be blocked.
+        each: Names of the rules, where each has a threshold of its own.
+    """
+    own = [p.max(axis=1)] if each is None else list(p.T)
+    return [float(max(logistic(reached(logit(q[sizes == s]), rate)) for s in np.unique(sizes))) for q in own]
+
+
+def logit(p: Array) -> Array:
+    """Log-odds of probabilities, finite at 0 and 1."""
+    inside = np.clip(p, 1e-300, 1 - 1e-16)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
+
+
+def _proof(p: Array, unsafe: Bools, held: Bools, goal: Goal, name: str, least: float) -> Proof:
     safe = goal.promise == "max_false_positive_rate"
     mine = ~unsafe if safe else unsafe
     if not mine[held].any():
         kind = "don't break" if safe else "break"
-        raise DataError(f"no text that certifies is one of those that {kind} {what}; expected dozens of them at least.")
+        raise DataError(f"of the texts that certify none is one of those that {kind} {name}; expected dozens at least.")
     if safe:
-        return false_alarms(p[mine & held], p[mine], rate=goal.target, confidence=confidence)
-    return misses(p[mine & held], p[mine], rate=1 - goal.target, confidence=confidence)
+        found = false_alarms(p[mine & held], p[mine], rate=goal.target, confidence=goal.confidence)
+        return raised(found, least, p[mine & held], goal.confidence)
+    return misses(p[mine & held], p[mine], rate=1 - goal.target, confidence=goal.confidence)
 
 
 def _column(scores: Scores, j: int, live: Bools) -> tuple[Array, NDArray[np.int32]]:

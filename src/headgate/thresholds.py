@@ -95,6 +95,15 @@ def false_alarms(held: Array, every: Array, *, rate: float, confidence: float) -
     return _order_statistic(held, every, rate, confidence, above=True)
 
 
+def raised(proof: Proof, least: float, held: Array, confidence: float) -> Proof:
+    """The proof of a threshold that is ``least`` or higher: fewer texts reach it, so it holds as the old one did."""
+    if least <= proof.threshold:
+        return proof
+    errors = int((held >= least).sum())
+    counts = (len(held), errors)
+    return _proof(least, counts, confidence=confidence, needed=proof.needed, guaranteed=proof.guaranteed)
+
+
 def misses(held: Array, every: Array, *, rate: float, confidence: float) -> Proof:
     """The highest threshold that provably at most ``rate`` of all unsafe texts stay below; arguments as above."""
     return _order_statistic(held, every, rate, confidence, above=False)

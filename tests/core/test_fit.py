@@ -19,7 +19,10 @@ NAMES = ["a", "b", "c"]
 
 @dataclass(frozen=True)
 class World:
-    """A model whose texts say what is true of them and where its noise comes from: "a,b 17"."""
+    """A model whose texts say what is true of them and where its noise comes from: "a,b 17".
+
+    It reads 16 lines of 6 tokens a window, and gives a window's first line the number, and the highest window counts.
+    """
 
     lift: float = 5.0
     meaning: str = "probability"
@@ -28,14 +31,19 @@ class World:
     labels: tuple | None = None
 
     def score(self, texts, labels):
-        z = np.zeros((len(texts), len(labels)), np.float32)
-        for i, text in enumerate(texts):
-            said, _, number = text.partition(" ")
-            z[i] = np.random.default_rng(int(number)).normal(-3, 1.5, len(labels))
-            z[i] += [self.lift * (str(label) in said.split(",")) for label in labels]
+        lines = [text.split("\n") for text in texts]
+        z = np.array([np.max([self.line(line, labels) for line in own[::16]], axis=0) for own in lines], np.float32)
         found = Scores.of(z, texts, meaning=self.meaning)
         unread = np.array([float(t.startswith("?")) for t in texts], np.float32)
-        return replace(found, unknown=unread)
+        windows = np.array([[-(-len(own) // 16)] * len(labels) for own in lines], np.int32)
+        return replace(
+            found, unknown=unread, windows=windows, tokens=np.array([6 * len(own) for own in lines], np.int32)
+        )
+
+    def line(self, line, labels):
+        said, _, number = line.partition(" ")
+        noise = np.random.default_rng(int(number)).normal(-3, 1.5, len(labels))
+        return noise + [self.lift * (str(label) in said.split(",")) for label in labels]
 
 
 def world(n, seed=0, none=0.2, several=False):
@@ -293,6 +301,7 @@ def test_the_calibration_of_a_rule_is_platts():
     both = np.concatenate([z, z]), np.repeat([True, False], 1000)
     platt = LogisticRegression(C=np.inf, tol=1e-10).fit(*both, sample_weight=np.concatenate([target, 1 - target]))
     found = guard.rules["a"].calibration
+    assert found.length > 0
     np.testing.assert_allclose([found.scale, found.shift], [platt.coef_[0, 0], platt.intercept_[0]], rtol=1e-3)
 
 
@@ -302,7 +311,7 @@ def test_rules_with_few_texts_share_a_calibration():
     guard = Guard(World(), NAMES, threshold=0.5).fit(
         [SAFE[i] for i in kept], [RULES[i] for i in kept], max_false_positive_rate=0.05
     )
-    found = {name: rule.calibration for name, rule in guard.rules.items()}
+    found = {name: (rule.calibration.scale, rule.calibration.shift) for name, rule in guard.rules.items()}
     assert found["b"] == found["c"] != found["a"]
 
 
@@ -318,6 +327,26 @@ def test_a_guard_over_a_ranker_is_calibrated_by_fitting():
         Guard(World(meaning="order"), NAMES, threshold=0.5)("a 1")
     guard = Guard(World(meaning="order"), NAMES, threshold=0.5).fit(SAFE, RULES, max_false_positive_rate=0.05)
     assert rates(guard)[0] <= 0.05
+
+
+def test_false_alarms_do_not_grow_with_length():
+    guard = Guard(World(), NAMES, threshold=0.5).fit(SAFE, RULES, max_false_positive_rate=0.02)
+    short = Guard(World(), NAMES, threshold=0.5).fit(SAFE, RULES, max_false_positive_rate=0.02, longest=0)
+    clean = [t for t, truth in zip(MANY, MANY_TRUTHS, strict=True) if truth is None]
+    rng = np.random.default_rng(0)
+    rates = {}
+    for windows in (1, 4, 16, 64):
+        texts = ["\n".join(rng.choice(clean, 16 * windows)) for _ in range(300)]
+        rates[windows] = [1 - np.mean([v.allowed for v in g.many(texts)]) for g in (guard, short)]
+    assert max(paid for paid, _ in rates.values()) <= 0.03
+    assert rates[64][1] > 0.3  # what happens without
+    assert all(rule.calibration.length > 0 for rule in guard.rules.values())
+    assert all(rule.calibration.length == 0 for rule in short.rules.values())
+
+
+def test_a_promise_of_recall_looks_at_no_length():
+    guard = Guard(World(), NAMES, threshold=0.5).fit(SAFE, RULES, min_recall=0.9)
+    assert all(rule.calibration.length == 0 for rule in guard.rules.values())
 
 
 def test_too_few_safe_texts_are_told():
