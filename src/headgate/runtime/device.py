@@ -35,16 +35,16 @@ def resolve_device(device: str) -> torch.device:
     Raises:
         DeviceError: The device is unknown or not on this machine; nothing falls back in silence.
     """
-    there = _there()
+    present = _present()
     if device == "auto":
-        return torch.device(there[0])
+        return torch.device(present[0])
     try:
         found = torch.device(device)
     except RuntimeError as e:
-        raise DeviceError(f'device is {device!r}; expected "auto", or one of {there}.') from e
+        raise DeviceError(f'device is {device!r}; expected "auto", or one of {present}.') from e
     count = torch.cuda.device_count() if found.type == "cuda" else 1
-    if found.type not in there or (found.index or 0) >= count:
-        raise DeviceError(f'device {device!r} is not on this machine; here are {there}. "auto" takes the first.')
+    if found.type not in present or (found.index or 0) >= count:
+        raise DeviceError(f'device {device!r} is not on this machine; here are {present}. "auto" takes the first.')
     return found
 
 
@@ -96,8 +96,14 @@ def token_budget(device: torch.device) -> int:
     return 16_384
 
 
-def _there() -> list[str]:
-    there = ["cuda"] if torch.cuda.is_available() else []
+def there(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on the device; a GPU fetches it from pinned memory while this thread goes on."""
+    pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+    return pinned.to(device, non_blocking=True)
+
+
+def _present() -> list[str]:
+    found = ["cuda"] if torch.cuda.is_available() else []
     if torch.backends.mps.is_available():
-        there.append("mps")
-    return [*there, "cpu"]
+        found.append("mps")
+    return [*found, "cpu"]

@@ -5,15 +5,14 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from headgate.errors import ClosedError
 from headgate.runtime.batching import Array, Row, Work, run
-from headgate.runtime.device import token_budget
+from headgate.runtime.device import there, token_budget
 
 log = logging.getLogger(__name__)
 
@@ -121,14 +120,8 @@ class TorchForward:
             mask[i, : len(row.ids) if row.attended is None else row.attended] = True
             if types is not None and row.types is not None:
                 types[i, : len(row.ids)] = row.types
-        kinds = None if types is None else self._there(types)
-        return Batch(self._there(ids), self._there(mask), kinds, [len(row.ids) for row in rows])
-
-    def _there(self, array: NDArray[Any]) -> torch.Tensor:
-        """On the device; a GPU fetches it from pinned memory while this thread goes on."""
-        here = torch.from_numpy(array)
-        pinned = here.pin_memory() if self._device.type == "cuda" else here
-        return pinned.to(self._device, non_blocking=True)
+        on = [there(torch.from_numpy(array), self._device) for array in (ids, mask, types) if array is not None]
+        return Batch(on[0], on[1], on[2] if types is not None else None, [len(row.ids) for row in rows])
 
     def _adopt(self) -> None:
         """Make the model usable in the child that a fork made."""

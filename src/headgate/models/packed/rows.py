@@ -50,6 +50,9 @@ class Rows:
         attended: How many tokens of each row, the first ones, others attend to; None for all.
         fill: Rows of near lengths may share a call. In few digits kernels round by the length filled up to, and a
             row's states would depend on its mates.
+
+    Attributes:
+        kept: What attention to all rows at once needs in every layer and computes once.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Rows:
         self.lengths = list(lengths)
         self.device = device
         self.fill = fill
+        self.kept: dict[object, Any] = {}
         self.attended = None if attended is None or list(attended) == self.lengths else list(attended)
 
     @cached_property
