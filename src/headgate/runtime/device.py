@@ -1,12 +1,15 @@
 """Which device, dtype and backend a model runs on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 
 from headgate.errors import DeviceError, MissingExtraError
+from headgate.runtime.batching import Array
 
 Backend = Literal["auto", "torch", "transformers", "onnx"]
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
@@ -97,9 +100,26 @@ def token_budget(device: torch.device) -> int:
 
 
 def there(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of the CPU on the device; a GPU fetches it from pinned memory while this thread goes on."""
-    pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+    """A tensor on the device; a GPU fetches it from pinned memory while this thread goes on."""
+    pinned = tensor.pin_memory() if device.type == "cuda" and tensor.device.type == "cpu" else tensor
     return pinned.to(device, non_blocking=True)
+
+
+def fetched(tensor: torch.Tensor) -> Callable[[], Array]:
+    """Begin to bring a float32 tensor back; the call that is returned waits until it is here, and for no more."""
+    if tensor.device.type != "cuda":
+        found: Array = tensor.cpu().numpy()
+        return lambda: found
+    here = torch.empty(tensor.shape, pin_memory=True)
+    here.copy_(tensor, non_blocking=True)
+    done = torch.cuda.Event()
+    done.record(torch.cuda.current_stream(tensor.device))
+
+    def wait() -> Array:
+        done.synchronize()
+        return np.array(here.numpy())  # a copy: pinned memory is scarce, and answers may be kept
+
+    return wait
 
 
 def _present() -> list[str]:

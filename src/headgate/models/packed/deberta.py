@@ -19,6 +19,7 @@ from headgate.models.packed.attention import weighted
 from headgate.models.packed.bert import PostNorm, QueryKeyValue
 from headgate.models.packed.linear import attention_dtype
 from headgate.models.packed.rows import Group, Rows
+from headgate.runtime.device import there
 
 
 class Positions:
@@ -45,14 +46,14 @@ class Positions:
         """The run of buckets that the distances of the longest row fall into, and the layout of all rows."""
         if self not in rows.kept:
             run, buckets = self._run(max(rows.lengths))
-            rows.kept[self] = run, flexible.layout(rows, buckets.to(rows.device))
+            rows.kept[self] = run, flexible.layout(rows, buckets)
         found: tuple[slice, flexible.Layout] = rows.kept[self]
         return found
 
     def _table(self, length: int, device: torch.device) -> tuple[slice, Tensor]:
         run, buckets = self._run(length)
         places = torch.arange(length)
-        return run, buckets[places[:, None] - places + length - 1].to(device)
+        return run, there(buckets[places[:, None] - places + length - 1], device)
 
     def _run(self, length: int) -> tuple[slice, Tensor]:
         """The run of buckets, and which of these each distance from 1 - length to length - 1 has."""
