@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.runtime.batching import BATCH, Array, Row, plan, run
+from headgate.runtime.batching import BATCH, Answers, Array, Row, plan, run
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=40)
 BUDGETS = st.integers(1, 300)
@@ -64,34 +64,52 @@ def test_run_restores_the_order_and_runs_equal_rows_once(ids: list[list[int]], b
     rows = [row(*i) for i in ids]
     ran: list[Row] = []
 
-    def batch(part: list[Row]) -> list[Array]:
+    def launch(part: list[Row]) -> Answers:
         ran.extend(part)
-        return said(part)
+        return lambda: said(part)
 
-    found = run(rows, budget, batch)
+    found = run(rows, budget, launch)
     assert [a.tolist() for a in found] == [a.tolist() for a in said(rows)]
     assert len(ran) == len({tuple(i) for i in ids})
 
 
 def test_no_rows_no_batches() -> None:
-    def batch(part: list[Row]) -> list[Array]:
+    def launch(part: list[Row]) -> Answers:
         raise AssertionError(part)
 
-    assert run([], 10, batch) == []
+    assert run([], 10, launch) == []
+
+
+def test_a_batch_is_launched_before_the_one_before_is_read() -> None:
+    happened: list[str] = []
+
+    def launch(part: list[Row]) -> Answers:
+        number = len(part[0].ids)
+
+        def read() -> list[Array]:
+            happened.append(f"read {number}")
+            return said(part)
+
+        happened.append(f"launch {number}")
+        return read
+
+    rows = [row(*range(n)) for n in (3, 1, 2)]
+    assert [a.tolist() for a in run(rows, 1, launch)] == [a.tolist() for a in said(rows)]
+    assert happened == ["launch 3", "launch 2", "read 3", "launch 1", "read 2", "read 1"]
 
 
 def test_rows_that_differ_only_in_types_are_two() -> None:
     rows = [row(1, 2, types=(0, 1)), row(1, 2, types=(0, 0)), row(1, 2), row(1, 2, types=(0, 1))]
     ran: list[int] = []
 
-    def batch(part: list[Row]) -> list[Array]:
+    def launch(part: list[Row]) -> Answers:
         ran.append(len(part))
-        return said(part)
+        return lambda: said(part)
 
-    assert [a.tolist() for a in run(rows, 100, batch)] == [a.tolist() for a in said(rows)]
+    assert [a.tolist() for a in run(rows, 100, launch)] == [a.tolist() for a in said(rows)]
     assert sum(ran) == 3
 
 
 def test_a_batch_that_loses_a_row_raises() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        run([row(1), row(2)], 100, lambda part: said(part)[:1])
+        run([row(1), row(2)], 100, lambda part: lambda: said(part)[:1])

@@ -1,6 +1,6 @@
 """A torch Forward: nobody's answer depends on who shares the batch, and closed means closed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,8 @@ from torch import nn
 
 from headgate import ClosedError, DeviceError, load
 from headgate.families.base import Family
-from headgate.runtime.batching import Row
+from headgate.runtime import torch_forward
+from headgate.runtime.batching import Array, Row
 from headgate.runtime.torch_forward import Batch, TorchForward
 from tests import tiny
 
@@ -114,6 +115,41 @@ def test_closed_between_two_batches() -> None:
     with pytest.raises(ClosedError, match="while a call was running"):
         forward(rows(3, 4))
     assert ran == [1]
+
+
+def test_the_device_gets_a_batch_before_the_answers_of_the_last_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    happened: list[str] = []
+
+    def fetched(tensor: torch.Tensor) -> Callable[[], Array]:
+        number = len(happened)
+        happened.append(f"launched {number}")
+
+        def wait() -> Array:
+            happened.append(f"read {number}")
+            return tensor.numpy()
+
+        return wait
+
+    monkeypatch.setattr(torch_forward, "fetched", fetched)
+    given = rows(9, 5, 7)
+    forward = TorchForward(total, CPU, pad=0, max_tokens=1)
+    assert [f[0] for f in forward(given)] == [r.ids.sum() for r in given]
+    assert happened == ["launched 0", "launched 1", "read 0", "launched 3", "read 1", "read 3"]
+    assert forward.work.rows == 3
+    assert forward.work.tokens == 21
+
+
+def test_out_of_memory_with_answers_under_way() -> None:
+    def small(batch: Batch) -> torch.Tensor:
+        if len(batch.ids) > 2:
+            raise torch.OutOfMemoryError("no room")
+        return total(batch)
+
+    given = rows(9, 8, 8, 8, 8, 2, 1, 1)
+    forward = TorchForward(small, CPU, pad=0, max_tokens=32)
+    assert [f[0] for f in forward(given)] == [r.ids.sum() for r in given]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import numpy as np
 
 from headgate.calibration import Calibration
 from headgate.errors import CheckpointError, LabelError, LabelTooLongError
+from headgate.families.portions import CHARACTERS, joined, portions
 from headgate.models.checkpoint import Checkpoint
 from headgate.runtime.batching import Forward, Ids, Work, packed, work
 from headgate.runtime.cache import CachedForward
@@ -127,8 +128,15 @@ class Family(ABC):
         return self.score_many([Ask(texts, labels)])[0]
 
     def score_many(self, asks: Sequence[Ask]) -> list[Scores]:
-        """Scores of several cross products, in one batch plan; see :class:`headgate.Scorer`."""
-        found, calibration = self._score_many(asks), self._core.calibration
+        """Scores of several cross products, in one batch plan; see :class:`headgate.Scorer`.
+
+        Calls of millions of characters are read in portions, a plan each, so that memory does not grow with them.
+        """
+        parts: list[list[Scores]] = [[] for _ in asks]
+        for portion in portions(asks, CHARACTERS):
+            for (number, _), scores in zip(portion, self._score_many([ask for _, ask in portion]), strict=True):
+                parts[number].append(scores)
+        found, calibration = [joined(part) for part in parts], self._core.calibration
         return found if calibration is None else [_calibrated(s, calibration) for s in found]
 
     @abstractmethod

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from headgate.errors import CheckpointError
 from headgate.models.checkpoint import Checkpoint
 from headgate.models.multi_head import MultiHead, Pooling
-from headgate.models.packed.encoder import PackedEncoder
+from headgate.models.packed.encoder import PackedEncoder, mask_for
 from headgate.runtime.torch_forward import Batch, Module
 
 
@@ -46,9 +46,11 @@ def multi_head(checkpoint: Checkpoint, heads: Mapping[str, int], pooling: Poolin
 
 def class_logits(model: nn.Module) -> Module:
     """(rows, classes) logits of a transformers ``*ForSequenceClassification``."""
+    # One that gives all states may be pooled, by transformers, with the mask.
+    first = next((m for m in model.modules() if isinstance(m, PackedEncoder) and m.first), model)
 
     def call(batch: Batch) -> Tensor:
-        inputs = {"input_ids": batch.ids, "attention_mask": batch.mask.long()}
+        inputs = {"input_ids": batch.ids, "attention_mask": mask_for(first, batch).long()}
         if batch.types is not None:
             inputs["token_type_ids"] = batch.types
         logits: Tensor = model(**inputs).logits
@@ -62,7 +64,7 @@ def head_logits(model: MultiHead, heads: Sequence[str]) -> Module:
     model = model.reading_pooled()
 
     def call(batch: Batch) -> Tensor:
-        found = model(batch.ids, batch.mask, batch.types, heads)
+        found = model(batch.ids, mask_for(model.backbone, batch), batch.types, heads)
         return torch.cat([found[name] for name in heads], dim=-1)
 
     return call
@@ -73,7 +75,7 @@ def sentence_vectors(model: MultiHead) -> Module:
     model = model.reading_pooled()
 
     def call(batch: Batch) -> Tensor:
-        return model.pool(model.encode(batch.ids, batch.mask, batch.types), batch.mask)
+        return model.pool(model.encode(batch.ids, mask_for(model.backbone, batch), batch.types), batch.mask)
 
     return call
 
@@ -82,7 +84,7 @@ def token_states(model: MultiHead) -> Module:
     """For each row (tokens + 1, hidden): its token states, and behind them the pooled state."""
 
     def call(batch: Batch) -> list[Tensor]:
-        states = model.encode(batch.ids, batch.mask, batch.types)
+        states = model.encode(batch.ids, mask_for(model.backbone, batch), batch.types)
         pooled = model.pool(states, batch.mask)
         return [torch.cat([s[:n].float(), p[None]]) for s, n, p in zip(states, batch.lengths, pooled, strict=True)]
 
@@ -93,7 +95,7 @@ def projected_states(encoder: nn.Module, projection: nn.Module) -> Module:
     """For each row (tokens, width): its token states after a projection, which runs in float32."""
 
     def call(batch: Batch) -> list[Tensor]:
-        inputs: dict[str, object] = {"input_ids": batch.ids, "attention_mask": batch.mask.long()}
+        inputs: dict[str, object] = {"input_ids": batch.ids, "attention_mask": mask_for(encoder, batch).long()}
         if batch.types is not None:
             inputs["token_type_ids"] = batch.types
         if isinstance(encoder, PackedEncoder):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from headgate.models.packed.encoder import PackedEncoder
+from headgate.runtime.device import there
 
 Pooling = Literal["cls", "mean"]
 
@@ -77,7 +78,7 @@ class MultiHead(nn.Module):
                 pooled = states[:, 0]
             else:
                 # Padding is masked out of the sum, so a row does not depend on its batch mates.
-                real = mask.to(states.dtype).unsqueeze(-1)
+                real = there(mask, states.device).to(states.dtype).unsqueeze(-1)
                 pooled = (states * real).sum(1) / real.sum(1).clamp(min=1.0)
             return nn.functional.normalize(pooled, dim=-1) if self.normalize else pooled
 

@@ -28,7 +28,7 @@ from transformers.activations import ACT2FN
 
 from headgate.errors import CheckpointError
 from headgate.models.checkpoint import Checkpoint
-from headgate.models.packed.encoder import PackedEncoder
+from headgate.models.packed.encoder import PackedEncoder, mask_for
 from headgate.runtime.torch_forward import Batch
 
 _WEIGHT = re.compile(r"classifiers\.(\d+)\.(?:weight|bias)")
@@ -190,7 +190,7 @@ class TaskModel(nn.Module):
 
     def _pooled(self, batch: Batch, embedding: Tensor | None) -> Tensor:
         """(B, D) from a pass of the encoder; the embedding of a task goes onto the first token of every row."""
-        inputs = {"attention_mask": batch.mask.long()}
+        inputs = {"attention_mask": mask_for(self.encoder, batch).long()}
         if batch.types is not None:
             inputs["token_type_ids"] = batch.types
         if embedding is None:

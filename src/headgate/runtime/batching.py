@@ -42,6 +42,10 @@ Forward = Callable[[Sequence[Row]], list[Array]]
 """Rows to one float32 array each, in input order; the one seam below the families."""
 
 
+Answers = Callable[[], Sequence[Array]]
+"""Waits for a batch that was launched: one array a row, in order."""
+
+
 @dataclass(frozen=True)
 class Work:
     """What a model has run.
@@ -50,7 +54,7 @@ class Work:
         rows: How many, equal ones of a call once.
         tokens: Of these rows, unpadded.
         padded: Tokens that went through the model, padding included.
-        seconds: Spent in the model, from padded rows to arrays on the CPU.
+        seconds: Spent in the model, launching batches and waiting for their arrays on the CPU.
     """
 
     rows: int = 0
@@ -128,20 +132,26 @@ def partition(lengths: Sequence[int], max_tokens: int, *, packed: bool = False) 
 
 
 def run(
-    rows: Sequence[Row], max_tokens: int, batch: Callable[[list[Row]], Sequence[Array]], *, packed: bool = False
+    rows: Sequence[Row], max_tokens: int, launch: Callable[[list[Row]], Answers], *, packed: bool = False
 ) -> list[Array]:
     """One array a row, in input order, running equal rows once.
+
+    A batch is launched before the answers of the one before it are read: so a device computes while the next batch is
+    made, and never more than two of them are under way.
 
     Args:
         rows: Any number of rows.
         max_tokens: Budget of :func:`plan`.
-        batch: Runs rows of like length together; one array a row, in order.
+        launch: Begins to run rows of like length together.
         packed: As of :func:`plan`.
     """
     keys = [row.key for row in rows]
     unique = list(dict(zip(keys, rows, strict=True)).items())
     found: dict[tuple[bytes, bytes, int], Array] = {}
-    for indices in plan([len(row.ids) for _, row in unique], max_tokens, packed=packed):
-        answers = batch([unique[i][1] for i in indices])
-        found.update(zip([unique[i][0] for i in indices], answers, strict=True))
+    before: tuple[list[int], Answers] | None = None
+    for indices in [*plan([len(row.ids) for _, row in unique], max_tokens, packed=packed), []]:
+        launched = (indices, launch([unique[i][1] for i in indices])) if indices else None
+        if before is not None:
+            found.update(zip([unique[i][0] for i in before[0]], before[1](), strict=True))
+        before = launched
     return [found[key] for key in keys]

@@ -1,12 +1,15 @@
 """Which device, dtype and backend a model runs on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 
 from headgate.errors import DeviceError, MissingExtraError
+from headgate.runtime.batching import Array
 
 Backend = Literal["auto", "torch", "transformers", "onnx"]
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
@@ -35,16 +38,16 @@ def resolve_device(device: str) -> torch.device:
     Raises:
         DeviceError: The device is unknown or not on this machine; nothing falls back in silence.
     """
-    there = _there()
+    present = _present()
     if device == "auto":
-        return torch.device(there[0])
+        return torch.device(present[0])
     try:
         found = torch.device(device)
     except RuntimeError as e:
-        raise DeviceError(f'device is {device!r}; expected "auto", or one of {there}.') from e
+        raise DeviceError(f'device is {device!r}; expected "auto", or one of {present}.') from e
     count = torch.cuda.device_count() if found.type == "cuda" else 1
-    if found.type not in there or (found.index or 0) >= count:
-        raise DeviceError(f'device {device!r} is not on this machine; here are {there}. "auto" takes the first.')
+    if found.type not in present or (found.index or 0) >= count:
+        raise DeviceError(f'device {device!r} is not on this machine; here are {present}. "auto" takes the first.')
     return found
 
 
@@ -96,8 +99,31 @@ def token_budget(device: torch.device) -> int:
     return 16_384
 
 
-def _there() -> list[str]:
-    there = ["cuda"] if torch.cuda.is_available() else []
+def there(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on the device; a GPU fetches it from pinned memory while this thread goes on."""
+    pinned = tensor.pin_memory() if device.type == "cuda" and tensor.device.type == "cpu" else tensor
+    return pinned.to(device, non_blocking=True)
+
+
+def fetched(tensor: torch.Tensor) -> Callable[[], Array]:
+    """Begin to bring a float32 tensor back; the call that is returned waits until it is here, and for no more."""
+    if tensor.device.type != "cuda":
+        found: Array = tensor.cpu().numpy()
+        return lambda: found
+    here = torch.empty(tensor.shape, pin_memory=True)
+    here.copy_(tensor, non_blocking=True)
+    done = torch.cuda.Event()
+    done.record(torch.cuda.current_stream(tensor.device))
+
+    def wait() -> Array:
+        done.synchronize()
+        return np.array(here.numpy())  # a copy: pinned memory is scarce, and answers may be kept
+
+    return wait
+
+
+def _present() -> list[str]:
+    found = ["cuda"] if torch.cuda.is_available() else []
     if torch.backends.mps.is_available():
-        there.append("mps")
-    return [*there, "cpu"]
+        found.append("mps")
+    return [*found, "cpu"]

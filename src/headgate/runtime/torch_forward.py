@@ -5,15 +5,14 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from headgate.errors import ClosedError
-from headgate.runtime.batching import Array, Row, Work, run
-from headgate.runtime.device import token_budget
+from headgate.runtime.batching import Answers, Array, Row, Work, run
+from headgate.runtime.device import fetched, there, token_budget
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +21,15 @@ class Batch(NamedTuple):
     """Padded rows on the model's device.
 
     ids: (rows, longest) int64 · mask: (rows, longest) bool, True on tokens that others attend to: all, unless a row
-    says otherwise · types: as ids, or None · lengths: tokens of each row.
+    says otherwise · types: as ids, or None · lengths: tokens of each row · here: the mask on the CPU, where it is read
+    without waiting for the device.
     """
 
     ids: torch.Tensor
     mask: torch.Tensor
     types: torch.Tensor | None
     lengths: list[int]
+    here: torch.Tensor | None = None
 
 
 Module = Callable[[Batch], torch.Tensor | Sequence[torch.Tensor]]
@@ -38,10 +39,11 @@ Module = Callable[[Batch], torch.Tensor | Sequence[torch.Tensor]]
 class TorchForward:
     """A :data:`headgate.runtime.batching.Forward` over torch; safe to call from many threads.
 
-    One batch runs at a time, so that memory stays bounded by the token budget; where that is too much all the same, the
-    budget is halved, down to one row. In a forked child a
-    CPU model goes on with one thread (the parent's thread pool did not come along), a GPU model
-    raises.
+    A device runs one batch after another, so that memory stays bounded by the token budget; where that is too much all
+    the same, the budget is halved, down to one row. On CUDA a call launches a batch before it reads the answers of the
+    one before, so padding the next one costs no time; its texts were tokenized before, and other callers tokenize
+    theirs meanwhile. In a forked child a CPU model goes on with one thread (the parent's thread pool did not come
+    along), a GPU model raises.
 
     Args:
         module: What runs a batch.
@@ -76,16 +78,16 @@ class TorchForward:
             self._adopt()
         if self._module is None:
             raise ClosedError("this scorer was closed; load it again to go on.")
-        return run(rows, self.max_tokens, self._batch, packed=self.packed)
+        return run(rows, self.max_tokens, self._launch, packed=self.packed)
 
     def close(self) -> None:
         """Let go of the model; its memory is free once no other scorer shares it."""
         with self._lock:
             self._module = None
 
-    def _batch(self, rows: list[Row]) -> list[Array]:
+    def _launch(self, rows: list[Row]) -> Answers:
         try:
-            return self._run(rows)
+            return self._begin(rows)
         except torch.OutOfMemoryError:
             if len(rows) == 1:
                 raise
@@ -93,23 +95,28 @@ class TorchForward:
             log.warning("out of memory on %s: batches hold %d tokens from now on", self._device, self.max_tokens)
         # Not in the except clause, where the traceback keeps the tensors of the batch that failed.
         half = len(rows) // 2
-        return self._batch(rows[:half]) + self._batch(rows[half:])
+        first, second = self._launch(rows[:half]), self._launch(rows[half:])
+        return lambda: [*first(), *second()]
 
-    def _run(self, rows: list[Row]) -> list[Array]:
+    def _begin(self, rows: list[Row]) -> Answers:
         with self._lock, torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
             if self._module is None:
                 raise ClosedError("this scorer was closed while a call was running.")
             batch = self._padded(rows)
             begun = perf_counter()
-            out = self._module(batch)
-            if isinstance(out, torch.Tensor):
-                found = list(out.float().cpu().numpy())
-            else:
-                found = [t.float().cpu().numpy() for t in out]
+            answers = _answers(self._module(batch))
             tokens = sum(batch.lengths)
             processed = tokens if self.packed else batch.ids.numel()
             self.work += Work(len(rows), tokens, processed, perf_counter() - begun)
+
+        def read() -> list[Array]:
+            begun = perf_counter()
+            found = answers()
+            with self._lock:
+                self.work += Work(seconds=perf_counter() - begun)
             return found
+
+        return read
 
     def _padded(self, rows: list[Row]) -> Batch:
         width = max(len(row.ids) for row in rows)
@@ -121,14 +128,10 @@ class TorchForward:
             mask[i, : len(row.ids) if row.attended is None else row.attended] = True
             if types is not None and row.types is not None:
                 types[i, : len(row.ids)] = row.types
-        kinds = None if types is None else self._there(types)
-        return Batch(self._there(ids), self._there(mask), kinds, [len(row.ids) for row in rows])
-
-    def _there(self, array: NDArray[Any]) -> torch.Tensor:
-        """On the device; a GPU fetches it from pinned memory while this thread goes on."""
-        here = torch.from_numpy(array)
-        pinned = here.pin_memory() if self._device.type == "cuda" else here
-        return pinned.to(self._device, non_blocking=True)
+        here = torch.from_numpy(mask)
+        on = there(torch.from_numpy(ids), self._device), there(here, self._device)
+        kinds = None if types is None else there(torch.from_numpy(types), self._device)
+        return Batch(*on, kinds, [len(row.ids) for row in rows], here)
 
     def _adopt(self) -> None:
         """Make the model usable in the child that a fork made."""
@@ -141,3 +144,14 @@ class TorchForward:
         self._lock = threading.Lock()  # another thread of the parent may have held the old one
         self._process = os.getpid()
         log.warning("a scorer came through a fork; it goes on with one thread in this process")
+
+
+def _answers(out: torch.Tensor | Sequence[torch.Tensor]) -> Callable[[], list[Array]]:
+    """What a module gave, as float32 arrays, one a row; a GPU sends them in one piece."""
+    if isinstance(out, torch.Tensor):
+        whole = fetched(out.float())
+        return lambda: list(whole())
+    shapes = [tuple(t.shape) for t in out]
+    flat = fetched(torch.cat([t.float().flatten() for t in out]))
+    ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])
+    return lambda: [part.reshape(shape) for part, shape in zip(np.split(flat(), ends[:-1]), shapes, strict=True)]

@@ -17,6 +17,8 @@ from headgate.models.packed.bert import ACTIVATIONS, BertLayer
 from headgate.models.packed.deberta import DebertaLayer, Positions
 from headgate.models.packed.modernbert import ModernBertLayer
 from headgate.models.packed.rows import Rows
+from headgate.runtime.device import there
+from headgate.runtime.torch_forward import Batch
 
 Layer = Callable[..., Tensor]
 _BERTS = ("bert", "roberta", "xlm-roberta", "camembert")
@@ -70,7 +72,7 @@ class PackedEncoder(nn.Module):
 
         Args:
             input_ids: (B, S) int64; or ``inputs_embeds``.
-            attention_mask: (B, S), not 0 on tokens; every row begins with one.
+            attention_mask: (B, S), not 0 on tokens; every row begins with one. On the CPU it need not be waited for.
             token_type_ids: (B, S) int64, or None for zeros.
             inputs_embeds: (B, S, D) in place of ids.
             lengths: Tokens of each row, where some have states and are attended to by none: the mask is then 0 on them.
@@ -81,17 +83,23 @@ class PackedEncoder(nn.Module):
         rows = Rows(mask.sum(1).tolist(), given.device, fill=self.fill)
         if lengths is not None:
             rows = Rows(lengths, given.device, rows.lengths, fill=self.fill)
-            mask = (
-                torch.arange(mask.shape[1], device=mask.device) < mask.new_tensor(lengths, dtype=torch.int64)[:, None]
-            )
-        x = self.embedded(given[mask], token_type_ids if token_type_ids is None else token_type_ids[mask], rows)
+            mask = torch.arange(mask.shape[1]) < torch.tensor(lengths)[:, None]
+        places = there(mask.flatten().nonzero()[:, 0], given.device)
+        types = None if token_type_ids is None else token_type_ids.flatten()[places]
+        x = self.embedded(given.flatten(0, 1)[places], types, rows)
         last = len(self.layers) - 1
         for number, layer in enumerate(self.layers):
             x = layer(x, rows, first=self.first and number == last)
         x = x if self._norm is None else self._norm(x)
-        states = x[:, None] if self.first else x.new_zeros(*mask.shape, x.shape[-1]).masked_scatter_(mask[..., None], x)
+        states = x[:, None] if self.first else self._padded(x, places, mask.shape)
         pooled = None if self.pooler is None else self.pooler(states)
         return BaseModelOutputWithPooling(last_hidden_state=states, pooler_output=pooled)
+
+    @staticmethod
+    def _padded(x: Tensor, places: Tensor, shape: torch.Size) -> Tensor:
+        out = x.new_zeros(shape.numel(), x.shape[-1])
+        out[places] = x
+        return out.view(*shape, -1)
 
     def embedded(self, given: Tensor, types: Tensor | None, rows: Rows) -> Tensor:
         """What the first layer reads, (T, D).
@@ -108,6 +116,12 @@ class PackedEncoder(nn.Module):
             inputs["token_type_ids"] = (torch.zeros_like(rows.positions) if types is None else types)[None]
         found: Tensor = self.embeddings(**inputs)[0]
         return found.float() if found.device.type == "cpu" else found
+
+
+def mask_for(encoder: nn.Module, batch: Batch) -> Tensor:
+    """The mask of a batch where the encoder reads it: a packed one on the CPU."""
+    here = isinstance(encoder, PackedEncoder) and batch.here is not None
+    return batch.here if here and batch.here is not None else batch.mask
 
 
 def can_pack(inner: nn.Module) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from headgate.models.packed.attention import weighted
 from headgate.models.packed.encoder import PackedEncoder
-from headgate.models.packed.rows import Group, Rows
+from headgate.models.packed.rows import Group, Rows, filled
 
 
 def isolated_states(
@@ -72,12 +72,8 @@ def _pieces(ids: Tensor, sizes: list[int]) -> list[tuple[int, ...]]:
 
 def _mask(owner: Tensor, group: Group, bias: float) -> Tensor:
     """(rows, 1, length, length): 0 within a label or the text, ``bias`` from a label to the text, else never."""
-    filled = owner.new_full((group.count, group.length), -1)
-    if group.full is None:
-        filled = owner.view(group.count, group.length)
-    else:
-        filled[group.full] = owner
-    asking, asked = filled[:, :, None], filled[:, None, :]
+    owners = filled(owner, group, -1)
+    asking, asked = owners[:, :, None], owners[:, None, :]
     text = (asking > 0) & (asked == 0)
     found = torch.full(text.shape, torch.finfo(torch.bfloat16).min, device=owner.device)
     return found.masked_fill_(asking == asked, 0.0).masked_fill_(text, bias)[:, None]

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from headgate.runtime.device import there
+
 SHORT = 128
 """Rows up to so many tokens share one attention call on a CPU, filled up to the longest of them,"""
 NEAR = 16
@@ -24,7 +26,7 @@ class Group:
         count: Rows.
         length: Tokens of the longest.
         mask: (count, 1, 1, length) bool, True on tokens that others attend to; None for all.
-        full: (count, length) bool, True on tokens; None where all rows are of that length.
+        places: (tokens,) int64: where tokens lie among count x length; None where all rows are of that length.
         kept: What attention needs in every layer and computes once.
     """
 
@@ -33,7 +35,7 @@ class Group:
     count: int
     length: int
     mask: Tensor | None
-    full: Tensor | None
+    places: Tensor | None
     kept: dict[object, Any] = field(default_factory=dict)
 
 
@@ -42,7 +44,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, Group], Tensor]
 
 
 class Rows:
-    """The rows of a packed batch, one after another.
+    """The rows of a packed batch, one after another. Nothing waits for the device: all is counted on the CPU.
 
     Args:
         lengths: Tokens of each row, at least 1.
@@ -50,6 +52,9 @@ class Rows:
         attended: How many tokens of each row, the first ones, others attend to; None for all.
         fill: Rows of near lengths may share a call. In few digits kernels round by the length filled up to, and a
             row's states would depend on its mates.
+
+    Attributes:
+        kept: What attention to all rows at once needs in every layer and computes once.
     """
 
     def __init__(
@@ -63,24 +68,23 @@ class Rows:
         self.lengths = list(lengths)
         self.device = device
         self.fill = fill
+        self.kept: dict[object, Any] = {}
         self.attended = None if attended is None or list(attended) == self.lengths else list(attended)
 
     @cached_property
     def starts(self) -> Tensor:
         """(rows,) int64: the first token of each row."""
-        sizes = torch.tensor([0, *self.lengths[:-1]], device=self.device)
-        return sizes.cumsum(0)
+        return there(torch.tensor([0, *self.lengths[:-1]]).cumsum(0), self.device)
 
     @cached_property
     def positions(self) -> Tensor:
         """(tokens,) int64: places within the row, from 0 on."""
-        return torch.cat([torch.arange(n) for n in self.lengths]).to(self.device)
+        return there(torch.cat([torch.arange(n) for n in self.lengths]), self.device)
 
     @cached_property
     def bounds(self) -> Tensor:
         """(rows + 1,) int32: where rows begin and the last one ends, as variable-length kernels want it."""
-        ends = torch.tensor([0, *self.lengths], device=self.device).cumsum(0)
-        return ends.to(torch.int32)
+        return there(torch.tensor([0, *self.lengths]).cumsum(0).int(), self.device)
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -104,13 +108,11 @@ class Rows:
     def _group(self, start: int, stop: int, rows: slice) -> Group:
         lengths = self.lengths[rows]
         longest = max(lengths)
-        full = None if min(lengths) == longest else self._begin(lengths, longest)
-        keys = full if self.attended is None else self._begin(self.attended[rows], longest)
-        return Group(start, stop, len(lengths), longest, None if keys is None else keys[:, None, None], full)
-
-    def _begin(self, sizes: list[int], longest: int) -> Tensor:
-        """(rows, longest) bool, True on the first tokens of each."""
-        return torch.arange(longest, device=self.device) < torch.tensor(sizes, device=self.device)[:, None]
+        full = None if min(lengths) == longest else _first(lengths, longest)
+        keys = full if self.attended is None else _first(self.attended[rows], longest)
+        mask = None if keys is None else there(keys[:, None, None], self.device)
+        places = None if full is None else there(full.flatten().nonzero()[:, 0], self.device)
+        return Group(start, stop, len(lengths), longest, mask, places)
 
     def attend(self, tokens: Tensor, attend: Attend, queries: Tensor | None = None) -> Tensor:
         """Attention of every row to itself.
@@ -126,24 +128,28 @@ class Rows:
         found = tokens.new_empty(len(tokens) if queries is None else len(self.lengths), tokens[0, 0].numel())
         row = 0
         for group in self.groups:
-            part = _filled(tokens[group.start : group.stop], group)  # (rows, length, 3 or 2, heads, d)
+            part = filled(tokens[group.start : group.stop], group)  # (rows, length, 3 or 2, heads, d)
             *q, k, v = part.permute(2, 0, 3, 1, 4)
             asked = q[0] if queries is None else queries[row : row + group.count].unsqueeze(2)
             out = attend(asked, k, v, group).transpose(1, 2)  # (rows, queries, heads, d)
             if queries is not None:
                 found[row : row + group.count] = out.reshape(group.count, -1)
-            elif group.full is None:
-                found[group.start : group.stop] = out.reshape(group.stop - group.start, -1)
             else:
-                found[group.start : group.stop] = out.flatten(2)[group.full]
+                out = out.reshape(group.count * group.length, -1)
+                found[group.start : group.stop] = out if group.places is None else out[group.places]
             row += group.count
         return found
 
 
-def _filled(tokens: Tensor, group: Group) -> Tensor:
-    """(rows, length, …) from (tokens, …)."""
-    if group.full is None:
+def _first(sizes: list[int], longest: int) -> Tensor:
+    """(rows, longest) bool on the CPU, True on the first tokens of each."""
+    return torch.arange(longest) < torch.tensor(sizes)[:, None]
+
+
+def filled(tokens: Tensor, group: Group, fill: float = 0) -> Tensor:
+    """(rows, length, …) from (tokens, …), ``fill`` behind the last token of a row."""
+    if group.places is None:
         return tokens.view(group.count, group.length, *tokens.shape[1:])
-    out = tokens.new_zeros(group.count, group.length, *tokens.shape[1:])
-    out[group.full] = tokens
-    return out
+    out = tokens.new_full((group.count * group.length, *tokens.shape[1:]), fill)
+    out[group.places] = tokens
+    return out.view(group.count, group.length, *tokens.shape[1:])
