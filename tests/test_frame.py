@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("integrations/*/src/**/*.py")])
 ADAPTERS = sorted(ROOT.glob("integrations/*/src/**/*.py"))
 CORE = ["arguments", "errors", "scores", "calibration", "conversation", "rerank", "route", "guard", "testing"]
+CORE += ["cutting", "holding", "stream"]
 PROJECTS = [ROOT / "pyproject.toml", *sorted(ROOT.glob("integrations/*/pyproject.toml"))]
 MAX_LINES = 300
 

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     )
     from headgate.families.tasksource import TaskHeads
     from headgate.guard import Guard, Rule, Verdict
+    from headgate.holding import GuardedStream, Held, StreamEvent
     from headgate.loading import load
     from headgate.rerank import Hit, Reranker
     from headgate.route import Decision, Router
     from headgate.runtime.worker import Worker
     from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge
+    from headgate.stream import StreamGuard
 
 _HOME = {
     "Ask": "scores",
@@ -38,7 +40,9 @@ _HOME = {
     "DeviceError": "errors",
     "Embedder": "scores",
     "Guard": "guard",
+    "GuardedStream": "holding",
     "HeadgateError": "errors",
+    "Held": "holding",
     "Hit": "rerank",
     "Label": "scores",
     "LabelError": "errors",
@@ -52,6 +56,8 @@ _HOME = {
     "Scorer": "scores",
     "ScorerError": "errors",
     "Scores": "scores",
+    "StreamEvent": "holding",
+    "StreamGuard": "stream",
     "TaskHeads": "families.tasksource",
     "UnknownLabelError": "errors",
     "Verdict": "guard",
@@ -72,7 +78,9 @@ __all__ = [
     "DeviceError",
     "Embedder",
     "Guard",
+    "GuardedStream",
     "HeadgateError",
+    "Held",
     "Hit",
     "Label",
     "LabelError",
@@ -86,6 +94,8 @@ __all__ = [
     "Scorer",
     "ScorerError",
     "Scores",
+    "StreamEvent",
+    "StreamGuard",
     "TaskHeads",
     "UnknownLabelError",
     "Verdict",
