@@ -5,12 +5,10 @@ happens to end may decide nothing. The splitter is asked at fixed places of the 
 answer over ``lookahead`` further characters had it: both depend on the characters alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from headgate.errors import ClosedError
-
-Splitter = Callable[[str], Sequence[tuple[int, int]]]
-"""The characters [start, end) of each sentence of a text, in order and without overlap."""
+from headgate.sentences import Splitter, spans_of
 
 
 class Cutter:
@@ -47,7 +45,7 @@ class Cutter:
 
         Raises:
             ClosedError: After :meth:`close`.
-            ValueError: The splitter's spans are not in order, overlap or leave the text.
+            TypeError, ValueError: The splitter's spans make no sense; see ``spans_of``.
         """
         if self.closed:
             raise ClosedError("the stream was fed after close(); open a new one for another text.")
@@ -88,13 +86,4 @@ class Cutter:
     def _cuts(self) -> list[int]:
         """Where the splitter would cut the tail now, in characters of the stream."""
         begin = self._read - len(self._tail)
-        spans = [(int(start), int(end)) for start, end in self._splitter(self._tail)]
-        last = 0
-        for start, end in spans:
-            if not last <= start < end <= len(self._tail):
-                raise ValueError(
-                    f"the splitter gave span {(start, end)} after {last} for a text of {len(self._tail)} characters; "
-                    "expected [start, end) inside the text, in order, none empty and none over another."
-                )
-            last = end
-        return [begin + start for start, _ in spans[1:]]
+        return [begin + start for start, _ in spans_of(self._splitter, self._tail)[1:]]

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from headgate.arguments import one_of, whole
-from headgate.cutting import Cutter, Splitter
+from headgate.cutting import Cutter
 from headgate.guard import Verdict
+from headgate.sentences import Splitter
 
 Action = Literal["release", "annotate", "redact", "halt"]
 """What is done with a sentence, the mildest first."""
@@ -167,7 +168,7 @@ class GuardedStream:
 
         Raises:
             ClosedError: After :meth:`close`.
-            ValueError: The splitter's spans make no sense; the stream halts.
+            TypeError, ValueError: The splitter's spans make no sense; the stream halts.
         """
         if not isinstance(text, str):
             raise TypeError(f"a chunk is {type(text).__name__}; expected str.")
@@ -252,10 +253,8 @@ class GuardedStream:
     def _waiting(self, held: Held) -> _Sentence | None:
         """The sentence whose verdict this is, if it still waits for that one."""
         at = held.number - self._queue[0].number if self._queue else -1
-        if not 0 <= at < len(self._queue):
-            return None
-        sentence = self._queue[at]
-        return sentence if sentence.held == held and sentence.action is None else None
+        sentence = self._queue[at] if 0 <= at < len(self._queue) else None
+        return sentence if sentence and sentence.held == held and sentence.action is None else None
 
     def _let_go(self) -> list[StreamEvent]:
         events: list[StreamEvent] = []

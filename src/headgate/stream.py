@@ -5,9 +5,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import get_args
 
 from headgate.arguments import one_of
-from headgate.cutting import Splitter
 from headgate.guard import UNREADABLE, Guard, Verdict
 from headgate.holding import Action, GuardedStream, StreamEvent, Terms
+from headgate.sentences import Splitter
 
 
 @dataclass(frozen=True)
