@@ -69,7 +69,7 @@ class Cutter:
     def _settle(self) -> list[str]:
         self._seen = {cut: self._seen.get(cut, self._read) for cut in self._cuts()}
         done = self._cut([cut for cut, since in self._seen.items() if self._read - since >= self._lookahead])
-        while len(self._tail) >= self._max_held:
+        if len(self._tail) >= self._max_held:  # and what is left is less: a stride is shorter than a half
             half = self._max_held // 2
             spaces = [i + 1 for i in range(half, self._max_held) if self._tail[i].isspace()]
             done += self._cut([self._read - len(self._tail) + (spaces[-1] if spaces else self._max_held)])

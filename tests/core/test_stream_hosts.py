@@ -118,6 +118,17 @@ async def test_an_async_host_may_judge_elsewhere():
     assert found == expected(settings, text)
 
 
+def test_a_sentence_that_is_known_to_be_withheld_is_no_context_although_it_waits():
+    stream = guarded(on_broken="redact").open()
+    stream.feed(FINE + RUDE + AFTER + "x" * 60)
+    held = stream.take()
+    assert stream.resolve(held[1:2], [judge(held[1].text)]) == []
+    (again,) = stream.take()
+    assert (again.number, again.text, again.context) == (2, FINE + AFTER, (held[0].span,))
+    shown = stream.resolve([again, held[0]], [judge(again.text), judge(held[0].text)])
+    assert [e.action for e in shown] == ["release", "redact", "release"]
+
+
 @pytest.mark.parametrize(
     ("held", "verdicts", "kind", "message"),
     [
