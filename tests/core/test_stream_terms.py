@@ -102,6 +102,19 @@ def test_a_sentence_that_is_judged_again_gets_its_time_again():
     assert stream.resolve([again], verdicts([again]))[0].text == SECOND
 
 
+def test_a_late_verdict_is_ignored_even_while_its_sentence_waits_for_others():
+    stream, clock, held = opened(RUDE + FIRST + RUDE, "release", on_broken="redact")
+    clock.time = 100.4
+    stream.resolve(held[:1], verdicts(held[:1]))
+    (again,) = stream.take()  # the second sentence, whose neighbour was withheld; its time begins again
+    clock.time = 100.6
+    assert stream.expire() == []
+    assert stream.resolve(held[2:], verdicts(held[2:])) == []
+    assert [h for h, _ in stream.unused] == held[2:]
+    found = stream.resolve([again], verdicts([again]))
+    assert [(e.text, e.verdict is None) for e in found] == [(FIRST, False), (RUDE, True)]
+
+
 def test_what_was_not_handed_out_is_not_late():
     stream, clock, _ = opened("", "halt")
     stream.feed(" " + FIRST + REST)
