@@ -115,6 +115,19 @@ def test_a_late_verdict_is_ignored_even_while_its_sentence_waits_for_others():
     assert [(e.text, e.verdict is None) for e in found] == [(FIRST, False), (RUDE, True)]
 
 
+def test_what_is_late_stays_late_whatever_becomes_of_its_context():
+    stream, clock, held = opened(RUDE + FIRST + RUDE + SECOND, "release", on_broken="redact")
+    clock.time = 100.4
+    stream.resolve(held[:1], verdicts(held[:1]))
+    (again,) = stream.take()
+    stream.resolve(held[2:3], verdicts(held[2:3]))  # withheld, so the last sentence stands in another context now
+    clock.time = 100.6
+    stream.expire()
+    assert stream.take() == []
+    found = stream.resolve([again], verdicts([again]))
+    assert [(e.action, e.verdict is None) for e in found] == [("release", False), ("redact", False), ("release", True)]
+
+
 def test_what_was_not_handed_out_is_not_late():
     stream, clock, _ = opened("", "halt")
     stream.feed(" " + FIRST + REST)
