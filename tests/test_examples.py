@@ -18,6 +18,10 @@ SHOWN = {
         r"broken=\('promises a refund',\)",
     ),
     "own_scorer": (r"^0\.\d+  Where to put the hub", r"^the hub$"),
+    "guarded_stream": (
+        r"^release: Hold its button .*\nhalt: characters \(87, 145\), \('toxic',\)\nthe model wrote \d\d of 52 words$",
+        r"^.*reset it\. \[removed\] The light turns green .*enjoy your evening!$",
+    ),
     "langchain_rag": (
         r"cancel my subscription\?  ->  cancel_subscription\n.*Cancelling",
         r"won the cup\?  ->  a person",

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     )
     from headgate.families.tasksource import TaskHeads
     from headgate.guard import Guard
+    from headgate.holding import GuardedStream, Held, StreamEvent
     from headgate.loading import load
     from headgate.rerank import Hit, Reranker
     from headgate.route import Router
     from headgate.runtime.worker import Worker
     from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge
+    from headgate.stream import StreamGuard
     from headgate.tree import Descent, RouteTree
     from headgate.verdict import Rule, Verdict
 
@@ -48,7 +50,9 @@ _HOME = {
     "DeviceError": "errors",
     "Embedder": "scores",
     "Guard": "guard",
+    "GuardedStream": "holding",
     "HeadgateError": "errors",
+    "Held": "holding",
     "Hit": "rerank",
     "Label": "scores",
     "LabelError": "errors",
@@ -64,6 +68,8 @@ _HOME = {
     "ScorerError": "errors",
     "Scores": "scores",
     "StaleError": "errors",
+    "StreamEvent": "holding",
+    "StreamGuard": "stream",
     "TaskHeads": "families.tasksource",
     "TextTooLongError": "errors",
     "UnknownLabelError": "errors",
@@ -88,7 +94,9 @@ __all__ = [
     "DeviceError",
     "Embedder",
     "Guard",
+    "GuardedStream",
     "HeadgateError",
+    "Held",
     "Hit",
     "Label",
     "LabelError",
@@ -104,6 +112,8 @@ __all__ = [
     "ScorerError",
     "Scores",
     "StaleError",
+    "StreamEvent",
+    "StreamGuard",
     "TaskHeads",
     "TextTooLongError",
     "UnknownLabelError",

@@ -46,3 +46,15 @@ def probability(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value <= 1:
         raise ValueError(f"{name} is {value!r}; expected a probability, 0 to 1.")
     return float(value)
+
+
+def one_of(name: str, value: object, choices: Sequence[object]) -> None:
+    """Raise ValueError unless ``value`` is one of them."""
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; expected one of {list(choices)}.")
+
+
+def whole(name: str, value: int, *, least: int) -> None:
+    """Raise ValueError unless it is a whole number, ``least`` or more."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} is {value!r}; expected a whole number, {least} or more.")

@@ -36,10 +36,8 @@ AHEAD = 2
 class Worker:
     """A thread that runs the models of those scorers that share it; see :meth:`headgate.families.base.Family.shared`.
 
-    Callers tokenize in their own threads while it runs the rows of others; a batch is read before the next one begins.
-
-    The thread starts with the first request, also in the child of a fork, and ends with :meth:`close`, or, once all is
-    answered, when nobody holds the worker any more. Models that live on one device should share one worker.
+    Callers tokenize in their own threads while it runs the rows of others. The thread starts with the first request,
+    also in the child of a fork, and ends with :meth:`close`, or, once all is answered, when nobody holds the worker. Models that live on one device should share one worker.
 
     Args:
         wait: Seconds that a request waits for company while the device is idle; less where a batch is full before.
