@@ -37,7 +37,8 @@ class Worker:
     """A thread that runs the models of those scorers that share it; see :meth:`headgate.families.base.Family.shared`.
 
     Callers tokenize in their own threads while it runs the rows of others. The thread starts with the first request,
-    also in the child of a fork, and ends with :meth:`close`, or, once all is answered, when nobody holds the worker. Models that live on one device should share one worker.
+    also in the child of a fork, and ends with :meth:`close`, or, once all is answered, when nobody holds the
+    worker. Models that live on one device should share one worker.
 
     Args:
         wait: Seconds that a request waits for company while the device is idle; less where a batch is full before.
