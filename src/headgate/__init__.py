@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headgate.bias import Debiased, Permuted
     from headgate.calibration import Calibrated, Calibration
     from headgate.errors import (
         CheckpointError,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         ScorerError,
         UnknownLabelError,
     )
+    from headgate.examples import Weights, WithExamples
     from headgate.families.tasksource import TaskHeads
     from headgate.guard import Guard, Rule, Verdict
     from headgate.loading import load
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from headgate.route import Decision, Router
     from headgate.runtime.worker import Worker
     from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge
+    from headgate.shortlist import Promise, Shortlist
 
 _HOME = {
     "Ask": "scores",
@@ -34,6 +37,7 @@ _HOME = {
     "CheckpointError": "errors",
     "ClosedError": "errors",
     "DataError": "errors",
+    "Debiased": "bias",
     "Decision": "route",
     "DeviceError": "errors",
     "Embedder": "scores",
@@ -46,15 +50,20 @@ _HOME = {
     "MissingExtraError": "errors",
     "NotCalibratedError": "errors",
     "OverloadedError": "errors",
+    "Permuted": "bias",
+    "Promise": "shortlist",
     "Reranker": "rerank",
     "Router": "route",
     "Rule": "guard",
     "Scorer": "scores",
     "ScorerError": "errors",
     "Scores": "scores",
+    "Shortlist": "shortlist",
     "TaskHeads": "families.tasksource",
     "UnknownLabelError": "errors",
     "Verdict": "guard",
+    "Weights": "examples",
+    "WithExamples": "examples",
     "Worker": "runtime.worker",
     "judge": "scores",
     "load": "loading",
@@ -68,6 +77,7 @@ __all__ = [
     "CheckpointError",
     "ClosedError",
     "DataError",
+    "Debiased",
     "Decision",
     "DeviceError",
     "Embedder",
@@ -80,15 +90,20 @@ __all__ = [
     "MissingExtraError",
     "NotCalibratedError",
     "OverloadedError",
+    "Permuted",
+    "Promise",
     "Reranker",
     "Router",
     "Rule",
     "Scorer",
     "ScorerError",
     "Scores",
+    "Shortlist",
     "TaskHeads",
     "UnknownLabelError",
     "Verdict",
+    "Weights",
+    "WithExamples",
     "Worker",
     "judge",
     "load",
