@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("integrations/*/src/**/*.py")])
 ADAPTERS = sorted(ROOT.glob("integrations/*/src/**/*.py"))
 CORE = ["arguments", "bias", "calibration", "conversation", "errors", "guard", "rerank", "route", "scores", "testing"]
-CORE += ["wrapped"]
+CORE += ["promise", "wrapped"]
 PROJECTS = [ROOT / "pyproject.toml", *sorted(ROOT.glob("integrations/*/pyproject.toml"))]
 MAX_LINES = 300
 

@@ -22,8 +22,8 @@ from headgate import (
     WithExamples,
     judge,
 )
+from headgate.promise import Promise, binomial_cdf
 from headgate.scores import EMPTY_LOG_ODDS
-from headgate.shortlist import Promise, binomial_cdf
 from headgate.testing import ToyScorer, check_scorer
 from tests.embedders import Bags
 
@@ -305,6 +305,18 @@ def test_fit_embeds_the_names_no_second_time():
     embedder.seen.clear()
     shortlist.fit(["task a one"] * 150, ["task a one"] * 150).score(["task a one"], NAMES)
     assert {role for role, _ in embedder.seen} == {"query"}
+
+
+def test_another_size_shares_what_was_embedded_and_promises_nothing():
+    embedder = Bags()
+    fitted = Shortlist(ToyScorer(), embedder, NAMES).fit(["task a one"] * 150, ["task a one"] * 150)
+    embedder.seen.clear()
+    other = fitted.sized(7)
+    assert other.score(["task a one"], NAMES).scored.sum() == 7
+    assert (other.promise, fitted.size, len(embedder.seen)) == (None, 1, 1)
+    assert other.fingerprint != fitted.fingerprint
+    with pytest.raises(ValueError, match="size is 0"):
+        fitted.sized(0)
 
 
 def test_a_promise_can_be_written_and_read():

@@ -22,6 +22,7 @@ from headgate import (
     WithExamples,
     judge,
 )
+from headgate.calibration import platt
 from headgate.scores import EMPTY_LOG_ODDS
 from headgate.testing import ToyScorer, check_scorer
 from tests.core.fixed import Fixed
@@ -78,11 +79,11 @@ def test_the_scorer_reads_what_the_names_stand_for():
 
 
 def test_many_asks_are_one_plan_and_one_batch_of_texts():
-    class Plans(ToyScorer):
-        plans = []
+    plans = []
 
+    class Plans(ToyScorer):
         def score_many(self, asks):
-            self.plans.append(len(asks))
+            plans.append(len(asks))
             return [self.score(a.texts, a.labels) for a in asks]
 
     embedder = Bags()
@@ -91,7 +92,7 @@ def test_many_asks_are_one_plan_and_one_batch_of_texts():
     embedder.seen.clear()
     judge(scorer, [Ask(TEXTS, NAMES), Ask(TEXTS[1:3], NAMES[:1])])
     assert embedder.seen == [("query", TEXTS)]
-    assert Plans.plans == [2]
+    assert plans == [2]
 
 
 # ---------------------------------------------------------------------------------------- fitting
@@ -148,7 +149,7 @@ def test_it_gives_an_order_until_it_is_fitted():
 def test_an_utterance_is_no_neighbour_of_its_own():
     texts, truths = fitted_on(100)
     plain = WithExamples(None, Bags(), EXAMPLES).fit(texts, truths)
-    more = texts + ["i FORGOT my\tpassword"]
+    more = [*texts, "i FORGOT my\tpassword"]
     with pytest.warns(UserWarning, match="1 of 101 texts to fit on are example utterances"):
         found = WithExamples(None, Bags(), EXAMPLES).fit(more, [*truths, "password"])
     rest = {**EXAMPLES, "password": EXAMPLES["password"][1:]}
@@ -209,8 +210,13 @@ def test_what_an_inner_shortlist_left_out_stays_out():
     found = judge(scorer, [Ask(["a", "b"], NAMES)])[0]
     assert found.log_odds[:, 1].tolist() == [EMPTY_LOG_ODDS] * 2
     assert found.scored.tolist() == [[True, False, True]] * 2
-    w = scorer.fit(["invoice soil", "soil"], ["soil", "soil"]).weights
-    assert abs(w.shift) < 100  # -10,000 would have been seen
+    texts = ["the invoice of dry soil", "soil"]
+    w = scorer.fit(texts, ["soil", "soil"]).weights
+    pairs = [(t, name, z) for t in texts for name, z in (("password", 1.0), ("soil", 3.0))]
+    x = np.array([(z, 1.0, neighbours(t, name, 1)) for t, name, z in pairs])
+    expected = platt(x, np.array([name == "soil" for _, name, _ in pairs]))
+    assert min(expected[0], expected[2]) > 0
+    np.testing.assert_allclose([w.scorer, w.shift, w.examples], expected, rtol=1e-3)
 
 
 # ------------------------------------------------------------------------------------- bad input

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from headgate.families.tasksource import TaskHeads
     from headgate.guard import Guard, Rule, Verdict
     from headgate.loading import load
+    from headgate.promise import Promise
     from headgate.rerank import Hit, Reranker
     from headgate.route import Decision, Router
     from headgate.runtime.worker import Worker
     from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge
-    from headgate.shortlist import Promise, Shortlist
+    from headgate.shortlist import Shortlist
 
 _HOME = {
     "Ask": "scores",
@@ -51,7 +52,7 @@ _HOME = {
     "NotCalibratedError": "errors",
     "OverloadedError": "errors",
     "Permuted": "bias",
-    "Promise": "shortlist",
+    "Promise": "promise",
     "Reranker": "rerank",
     "Router": "route",
     "Rule": "guard",

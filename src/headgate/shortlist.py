@@ -3,42 +3,19 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil, exp, lgamma, log, log1p
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headgate.arguments import listed
 from headgate.index import Index, embedder_fingerprint
+from headgate.promise import Promise, promised
 from headgate.scores import EMPTY_LOG_ODDS, Ask, Embedder, Scorer, Scores, as_label, blank, judge
 from headgate.wrapped import Names, Truth, Vocabulary, Wrapper, digest, plain
 
 Places = NDArray[np.int64]
 
 _BLOCK = 4_000_000  # cosines held at a time
-
-
-@dataclass(frozen=True)
-class Promise:
-    """How often a shortlist may miss the true label.
-
-    Attributes:
-        miss: The share of in-scope texts whose true label may be left out, 0 to 1.
-        confidence: Of the promise: the chance that the texts it was made on don't flatter it.
-        n: In-scope texts it was made on.
-        size: Labels a shortlist holds.
-        attained: The share of those texts whose true labels were all in it.
-        guaranteed: False where the texts were too few: the size is then only what these texts needed.
-        needed: How many more texts would have been enough, at the least; 0 if guaranteed.
-    """
-
-    miss: float
-    confidence: float
-    n: int
-    size: int
-    attained: float
-    guaranteed: bool
-    needed: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,9 +62,8 @@ class Shortlist(Wrapper):
     _print: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name, value, lowest in (("size", self.size, 1), ("least", self.least, 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-                raise ValueError(f"{name} is {value!r}; expected a whole number, {lowest} or more.")
+        _whole("size", self.size, 1)
+        _whole("least", self.least, 0)
         vocabulary = Vocabulary.of(self.names, self.scorer)
         said = tuple(vocabulary.utterances(self.examples))
         texts = [
@@ -167,8 +143,12 @@ class Shortlist(Wrapper):
         for candidates, some in rows.items():
             places = tuple(j for j in candidates if column[j] >= 0)
             # Where nothing asked for is near, one label is scored for what the scorer says of the text alone.
-            parts.append(_Part(k, tuple(some), places or (candidates or (0,))[:1], tuple(column[j] for j in places)))
+            parts.append(_Part(k, tuple(some), places or (0,), tuple(int(column[j]) for j in places)))
         return parts
+
+    def sized(self, size: int) -> "Shortlist":
+        """The same with another size, and no promise; nothing is embedded anew."""
+        return self._changed(size=_whole("size", size, 1), promise=None)
 
     def fit(
         self, texts: Sequence[str], truths: Sequence[Truth], *, miss: float = 0.02, confidence: float = 0.9
@@ -196,21 +176,18 @@ class Shortlist(Wrapper):
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
                 raise ValueError(f"{name} is {value!r}; expected above 0 and below 1.")
         ranks = self._ranks(*self._in_scope(texts, self._vocabulary.true_of(texts, truths)))
-        n, allowed = len(ranks), _allowed(len(ranks), miss, 1 - confidence)
         if len(self._vocabulary) <= self.least:
-            return self._changed(promise=Promise(miss, confidence, n, len(self._vocabulary), 1.0, True))
-        if allowed >= 0:
-            size = int(np.sort(ranks)[n - 1 - allowed])
-            return self._changed(size=size, promise=Promise(miss, confidence, n, size, _share(ranks, size), True))
-        needed, size = ceil(log(1 - confidence) / log1p(-miss)) - n, max(self.size, int(ranks.max()))
-        warnings.warn(
-            f"{n} texts in scope can't promise a miss of {miss:g} with confidence {confidence:g}: {needed} more are "
-            f"needed. The size is {size}, the most that these texts took, and not guaranteed.",
-            UserWarning,
-            stacklevel=2,
-        )
-        promise = Promise(miss, confidence, n, size, _share(ranks, size), guaranteed=False, needed=needed)
-        return self._changed(size=size, promise=promise)
+            return self._changed(promise=Promise(miss, confidence, len(ranks), len(self._vocabulary), 1.0, True))
+        promise = promised(ranks, miss, confidence, least=self.size)
+        if not promise.guaranteed:
+            warnings.warn(
+                f"{len(ranks)} texts in scope can't promise a miss of {miss:g} with confidence {confidence:g}: "
+                f"{promise.needed} more are needed. The size is {promise.size}, the most that these texts took, "
+                "and not guaranteed.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return self._changed(size=promise.size, promise=promise)
 
     def _in_scope(self, texts: Sequence[str], true: Sequence[list[int]]) -> tuple[list[str], list[list[int]]]:
         known = {plain(t) for some in self._said for t in some}
@@ -224,7 +201,7 @@ class Shortlist(Wrapper):
             )
         kept = [(t, row) for t, row in new if row]
         if not kept:
-            raise ValueError(f"none of {len(true)} texts is in scope and new; expected texts with a true label.")
+            raise ValueError(f"none of {len(true)} texts is in scope and new; expected some with a true label.")
         return [t for t, _ in kept], [row for _, row in kept]
 
     def _ranks(self, texts: Sequence[str], true: Sequence[list[int]]) -> Places:
@@ -271,24 +248,7 @@ def _assembled(ask: Ask, parts: Sequence[tuple[_Part, Scores]]) -> Scores:
     )
 
 
-def _share(ranks: Places, size: int) -> float:
-    return float((ranks <= size).mean())
-
-
-def _allowed(n: int, miss: float, alpha: float) -> int:
-    """The most misses among n that still show, at level ``alpha``, fewer than ``miss``; -1 if none does."""
-    most = -1
-    while most + 1 < n and binomial_cdf(most + 1, n, miss) <= alpha:
-        most += 1
-    return most
-
-
-def binomial_cdf(k: int, n: int, p: float) -> float:
-    """P(at most k of n) where each is true with probability p, exact in both tails."""
-    if k < 0:
-        return 0.0
-    terms = [
-        lgamma(n + 1) - lgamma(i + 1) - lgamma(n - i + 1) + i * log(p) + (n - i) * log1p(-p)
-        for i in range(min(k, n) + 1)
-    ]
-    return min(1.0, sum(exp(t) for t in terms))
+def _whole(name: str, value: int, lowest: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        raise ValueError(f"{name} is {value!r}; expected a whole number, {lowest} or more.")
+    return value

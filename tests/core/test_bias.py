@@ -120,7 +120,7 @@ def test_seed_and_orders_change_the_fingerprint_and_what_is_drawn():
 @pytest.mark.parametrize("orders", [1, 3, 4, 7])
 def test_as_many_orders_as_were_asked_for_and_there_are(m, orders):
     for seed in range(9):
-        found = Permuted(Places(), orders, seed)._orders(LABELS + ["a"] if m == 5 else LABELS[:m])
+        found = Permuted(Places(), orders, seed)._orders([*LABELS, "a"] if m == 5 else LABELS[:m])
         assert len({tuple(o) for o in found}) == len(found) == min(orders, math.factorial(m))
         assert all(sorted(o) == list(range(m)) for o in found)
 
