@@ -210,12 +210,16 @@ def test_what_an_inner_shortlist_left_out_stays_out():
     found = judge(scorer, [Ask(["a", "b"], NAMES)])[0]
     assert found.log_odds[:, 1].tolist() == [EMPTY_LOG_ODDS] * 2
     assert found.scored.tolist() == [[True, False, True]] * 2
-    texts = ["the invoice of dry soil", "soil"]
-    w = scorer.fit(texts, ["soil", "soil"]).weights
-    pairs = [(t, name, z) for t in texts for name, z in (("password", 1.0), ("soil", 3.0))]
-    x = np.array([(z, 1.0, neighbours(t, name, 1)) for t, name, z in pairs])
-    expected = platt(x, np.array([name == "soil" for _, name, _ in pairs]))
-    assert min(expected[0], expected[2]) > 0
+
+
+def test_what_an_inner_shortlist_left_out_is_not_fitted_on():
+    texts, truths = fitted_on(60)
+    y = np.array([[t == name for name in NAMES] for t in truths])
+    rng = np.random.default_rng(0)
+    z, scored = rng.normal(size=y.shape) + y, rng.random(y.shape) < 0.7
+    w = WithExamples(Fixed(z, parts={"scored": scored}), Bags(), EXAMPLES).fit(texts, truths).weights
+    near = np.array([[neighbours(t, name, 1) for name in NAMES] for t in texts])
+    expected = platt(np.stack([z[scored], np.ones(scored.sum()), near[scored]], axis=1), y[scored])
     np.testing.assert_allclose([w.scorer, w.shift, w.examples], expected, rtol=1e-3)
 
 
