@@ -11,7 +11,7 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -53,6 +53,15 @@ def rows(data: Path, name: str, split: str = "test") -> list[tuple[str, str]]:
         found = [json.loads(line) for line in file]
     pairs = [(row["text"], spoken(row["label"])) for row in found if row["label"] not in (None, "oos")]
     return [pairs[i] for i in np.random.default_rng(0).permutation(len(pairs))]
+
+
+def utterances(data: Path, name: str, labels: Collection[str], n: int) -> dict[str, list[str]]:
+    """The first n train texts of each label."""
+    found: dict[str, list[str]] = {label: [] for label in labels}
+    for text, label in rows(data, name, "train") if n else []:
+        if label in found and len(found[label]) < n:
+            found[label].append(text)
+    return found
 
 
 def spoken(label: str) -> str:
@@ -120,12 +129,12 @@ def stages(exact: Scorer, embedder: Embedder, names: Sequence[str], texts: Seque
 
 
 def recall(
-    embedder: Embedder, exact: Scorer, names: Sequence[str], pairs: Sequence[tuple[str, str]]
+    shortlist_of: Callable[[Sequence[str]], Shortlist], names: Sequence[str], pairs: Sequence[tuple[str, str]]
 ) -> list[list[str]]:
     """For each promise: the size, and the share of the other half's true routes that it holds."""
     first, second = pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]
     table = []
-    made = {m: Shortlist(exact, embedder, names[:m]) for m in SIZES[1:]}
+    made = {m: shortlist_of(names[:m]) for m in SIZES[1:]}
     for m, miss in itertools.product(SIZES[1:], (0.1, 0.05, 0.02)):
         shortlist = made[m]
         inside = [(t, y) for t, y in first if y in shortlist.labels]
@@ -174,17 +183,23 @@ def plot(times: dict[int, list[float]], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def main() -> None:
-    """Print all four tables."""
+def arguments() -> argparse.Namespace:
+    """Of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--texts", default="clinc150", help="whose test rows are asked")
     parser.add_argument("--exact", default="mini/route")
-    parser.add_argument("--queries", type=int, default=60)
+    parser.add_argument("--queries", type=int, default=60, help="for latency; 0 leaves it out")
     parser.add_argument("--rows", type=int, default=2000, help="of which half choose sizes and half measure recall")
-    parser.add_argument("--scored", type=int, default=200, help="rows for accuracy")
+    parser.add_argument("--scored", type=int, default=200, help="rows for accuracy; 0 leaves it out")
+    parser.add_argument("--examples", type=int, nargs="*", default=[0, 5], help="utterances a route, for recall")
     parser.add_argument("--plot", type=Path)
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print all tables."""
+    given = arguments()
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     exact, embedder = load(given.exact), Once(load("mini/embed"))
@@ -192,17 +207,26 @@ def main() -> None:
     real = {y for _, y in pairs}
     names = [*sorted(real), *(n for n in names if n not in real)][: SIZES[-1]]
     show = Console(width=120).print
-    times = latency(exact, embedder, names, [t for t, _ in pairs[: given.queries]])
-    show(_latencies(times, f"{given.exact}, {given.queries} queries, one thread"))
-    if given.plot:
-        plot(times, given.plot)
-    parts = stages(exact, embedder, names, [t for t, _ in pairs[: given.queries // 3]])
-    show(_table("", ("of a query among 10,000", "p50 ms"), [[part, f"{ms:.2f}"] for part, ms in parts.items()]))
+    if given.queries:
+        times = latency(exact, embedder, names, [t for t, _ in pairs[: given.queries]])
+        show(_latencies(times, f"{given.exact}, {given.queries} queries, one thread"))
+        if given.plot:
+            plot(times, given.plot)
+        parts = stages(exact, embedder, names, [t for t, _ in pairs[: 1 + given.queries // 3]])
+        show(_table("", ("of a query among 10,000", "p50 ms"), [[part, f"{ms:.2f}"] for part, ms in parts.items()]))
     columns = ("routes", "promised", "size", "texts", "attained", "new texts")
-    show(_table(f"recall, {given.texts}", columns, recall(embedder, exact, names, pairs)))
+    for n in given.examples:
+        said = utterances(given.data, given.texts, real, n)
+        found = recall(lambda some, said=said: _with(exact, embedder, some, said), names, pairs)  # type: ignore[misc]
+        show(_table(f"recall, {given.texts}, {n} utterances for each of its routes", columns, found))
     columns = ("routes", "texts", *(f"shortlist {s}" for s in LOOKED_AT), "all")
-    found = accuracy(exact, embedder, names, pairs[: given.scored])
-    show(_table(f"accuracy of the best route, {given.texts}", columns, found))
+    if given.scored:
+        found = accuracy(exact, embedder, names, pairs[: given.scored])
+        show(_table(f"accuracy of the best route, {given.texts}", columns, found))
+
+
+def _with(exact: Scorer, embedder: Embedder, names: Sequence[str], said: dict[str, list[str]]) -> Shortlist:
+    return Shortlist(exact, embedder, names, {name: said[name] for name in names if said.get(name)})
 
 
 def _latencies(times: dict[int, list[float]], title: str) -> Table:

@@ -72,6 +72,25 @@ def test_the_nearest_are_scored_exactly_and_the_rest_not_at_all():
     assert embedder.seen[1][1] == [t for t in TEXTS if t]
 
 
+def test_blocks_of_texts_are_searched_one_by_one(monkeypatch):
+    whole = judge(Shortlist(ToyScorer(), Bags(), NAMES, size=5), [Ask(TEXTS, NAMES)])[0]
+    truths = ["task a one", None, "task h eight", None, "task a one", "task b two"]
+    texts = [t or "nothing" for t in TEXTS]
+    ranks = Shortlist(ToyScorer(), Bags(), NAMES, size=5).fit(texts, truths, miss=0.5).promise
+    monkeypatch.setattr("headgate.shortlist._BLOCK", 70)
+    embedder = Bags()
+    shortlist = Shortlist(ToyScorer(), embedder, NAMES, size=5)
+    found = judge(shortlist, [Ask(TEXTS, NAMES)])[0]
+    np.testing.assert_array_equal(found.log_odds, whole.log_odds)
+    assert shortlist.fit(texts, truths, miss=0.5).promise == ranks
+    assert [len(some) for role, some in embedder.seen if role == "query"] == [5, 1, 1, 1, 1]
+    monkeypatch.setattr("headgate.examples._BLOCK", 1)
+    scorer = WithExamples(None, Bags(), {n: [n] for n in NAMES})
+    split = scorer.score(TEXTS, NAMES).log_odds
+    monkeypatch.setattr("headgate.examples._BLOCK", 10_000)
+    np.testing.assert_allclose(split, scorer.score(TEXTS, NAMES).log_odds, atol=1e-5)
+
+
 def test_all_asks_are_one_plan_and_texts_with_the_same_candidates_share_one():
     inner = Plans()
     scorer = Shortlist(inner, Bags(), NAMES, size=5)

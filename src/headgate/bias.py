@@ -14,7 +14,7 @@ CONTENT_FREE = ("N/A", "[MASK]", "...")
 """Texts that say nothing. The empty one of the source is missing: no scorer is asked about it."""
 
 WEIGHT = 0.5
-"""How much of a prior is taken off: all of it costs more than it gives (benchmarks/LOG.md)."""
+"""How much of a prior is taken off; all of it costs ``mini`` more than it gives."""
 
 _MOST_PRIORS = 65_536  # numbers kept: 10,000 labels several times over, and under 10 MB
 
@@ -101,9 +101,11 @@ def _averaged(found: Sequence[Scores], orders: Sequence[Sequence[int]]) -> Score
 class Debiased(Wrapper):
     """A scorer without what it says of texts that say nothing: ``z - weight * mean z(content-free)``.
 
-    A label that an NLI model finds likely of any text stops winning. What is left is how much more
-    a text says than no text at all: an order, with 0 for "as if nothing had been read"; fit a
-    Calibration, or a Router, to have probabilities again. It goes inside a shortlist, not around it.
+    A label that a model finds likely of any text stops winning. What is left is how much more a text
+    says than no text at all: an order; fit a Calibration to have probabilities again. Whether it
+    helps depends on model and labels, and with ``mini`` it mostly doesn't (benchmarks/LOG.md): measure
+    it on yours. Texts of your own, unlabelled, may serve better than content-free ones. It goes inside
+    a shortlist, not around it.
 
     Args:
         scorer: Any scorer; what it says of content-free texts is kept for each label (for a joint

@@ -128,9 +128,12 @@ class Shortlist(Wrapper):
             return [tuple(range(len(self._vocabulary)))] * len(texts)
         # So deep that even if the labels with most vectors came first, enough labels are found.
         deep = (self.size - 1) * int(np.bincount(self._owner).max()) + 1
-        _, found = self._index.nearest(texts, deep)
-        owners = self._owner[found]
-        return [tuple(sorted(list(dict.fromkeys(row))[: self.size])) for row in owners.tolist()]
+        near: list[tuple[int, ...]] = []
+        step = max(1, _BLOCK // deep)
+        for i in range(0, len(texts), step):
+            _, found = self._index.nearest(texts[i : i + step], deep)
+            near += [tuple(sorted(list(dict.fromkeys(row))[: self.size])) for row in self._owner[found].tolist()]
+        return near
 
     def _parts(self, k: int, ask: Ask, columns: Places, near: Mapping[str, tuple[int, ...]]) -> list[_Part]:
         """The rows of ask k, together where their candidates are the same."""
