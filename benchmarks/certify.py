@@ -96,7 +96,7 @@ def guarding(scores: Stored, truth: NDArray[np.int8], n: int, target: float, see
     names = list(scores.names)
     said = [[name for name, true in zip(names, truth[i], strict=True) if true == 1] for i in mine]
     guard = Guard(scores, names, threshold=0.5).fit(
-        [str(i) for i in mine], said, max_false_positive_rate=target, seed=seed
+        [str(i) for i in mine], said, max_false_positive_rate=target, longest=0, seed=seed
     )
 
     def top(rows: NDArray[np.int64]) -> Array:

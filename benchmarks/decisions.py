@@ -140,8 +140,8 @@ def clinc(data: Path, scorer: Family, split: str) -> dict[str, Any]:
     }
 
 
-def guarded(data: Path) -> dict[str, Any]:
-    """Log-odds of every rule for rows that none of these heads learned from."""
+def guard_texts(data: Path) -> dict[str, Any]:
+    """Rows that none of the guard heads learned from: texts, truth (n, 5), safe (n,) and source (n,)."""
     rng = np.random.default_rng(0)
     texts, truth, safe, source = [], [], [], []
     for name, splits, said, most in GUARDED:
@@ -154,16 +154,20 @@ def guarded(data: Path) -> dict[str, Any]:
             truth.append([0] * len(RULES) if means == "safe" else [means.get(j, -1) for j in range(len(RULES))])
             safe.append(1 if means == "safe" else 0 if 1 in truth[-1] else -1)
             source.append(name)
-    scores = load("mini/heads", exact=True).score(texts, list(RULES))
     return {
-        "log_odds": scores.log_odds,
-        "windows": scores.windows[:, 0],
-        "tokens": scores.tokens,
+        "texts": texts,
         "truth": np.array(truth, dtype=np.int8),
         "safe": np.array(safe, dtype=np.int8),
         "source": np.array(source),
-        "labels": np.array(RULES),
     }
+
+
+def guarded(data: Path) -> dict[str, Any]:
+    """Log-odds of every rule for these rows."""
+    found = guard_texts(data)
+    scores = load("mini/heads", exact=True).score(found.pop("texts"), list(RULES))
+    read = {"log_odds": scores.log_odds, "windows": scores.windows[:, 0], "tokens": scores.tokens}
+    return {**read, **found, "labels": np.array(RULES)}
 
 
 def confidences(found: dict[str, Any]) -> dict[str, Logits]:

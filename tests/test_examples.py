@@ -17,6 +17,14 @@ SHOWN = {
         r"^blocked by injection \| ",
         r"broken=\('promises a refund',\)",
     ),
+    "many_routes": (
+        r"^\d of 80 tools: Promise\(miss=0\.05, .*guaranteed=True",
+        r"^print_contract +Can you print",
+        r"^schedule_meeting +please put",
+        r"^no tool +who won the cup",
+        r"^\['print_contract', 'translate_contract'\]$",
+        r"^\['translate_contract', ",
+    ),
     "own_scorer": (r"^0\.\d+  Where to put the hub", r"^the hub$"),
     "guarded_stream": (
         r"^release: Hold its button .*\nhalt: characters \(87, 145\), \('toxic',\)\nthe model wrote \d\d of 52 words$",

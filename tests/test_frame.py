@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("integrations/*/src/**/*.py")])
 ADAPTERS = sorted(ROOT.glob("integrations/*/src/**/*.py"))
 CORE = [
-    "arguments", "bounds", "calibration", "certificate", "chances", "conversation", "coverage", "cutting", "decision",
-    "errors", "guard", "holding", "labelled", "lengths", "rerank", "route", "rules", "scores", "sentences", "stream",
-    "testing", "thresholds", "tree", "verdict",
+    "arguments", "bias", "bounds", "calibration", "certificate", "chances", "conversation", "coverage", "cutting",
+    "decision", "errors", "guard", "holding", "labelled", "lengths", "promise", "rerank", "route", "rules", "scores",
+    "sentences", "stream", "testing", "thresholds", "tree", "verdict", "wrapped",
 ]  # fmt: skip
 PROJECTS = [ROOT / "pyproject.toml", *sorted(ROOT.glob("integrations/*/pyproject.toml"))]
 MAX_LINES = 300

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headgate.bias import Debiased, Permuted
     from headgate.calibration import Calibrated, Calibration
     from headgate.certificate import Certificate
     from headgate.coverage import Coverage
@@ -24,14 +25,17 @@ if TYPE_CHECKING:
         TextTooLongError,
         UnknownLabelError,
     )
+    from headgate.examples import Weights, WithExamples
     from headgate.families.tasksource import TaskHeads
     from headgate.guard import Guard
     from headgate.holding import GuardedStream, Held, StreamEvent
     from headgate.loading import load
+    from headgate.promise import Promise
     from headgate.rerank import Hit, Reranker
     from headgate.route import Router
     from headgate.runtime.worker import Worker
     from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge
+    from headgate.shortlist import Shortlist
     from headgate.stream import StreamGuard
     from headgate.tree import Descent, RouteTree
     from headgate.verdict import Rule, Verdict
@@ -45,6 +49,7 @@ _HOME = {
     "ClosedError": "errors",
     "Coverage": "coverage",
     "DataError": "errors",
+    "Debiased": "bias",
     "Decision": "decision",
     "Descent": "tree",
     "DeviceError": "errors",
@@ -60,6 +65,8 @@ _HOME = {
     "MissingExtraError": "errors",
     "NotCalibratedError": "errors",
     "OverloadedError": "errors",
+    "Permuted": "bias",
+    "Promise": "promise",
     "Reranker": "rerank",
     "RouteTree": "tree",
     "Router": "route",
@@ -67,6 +74,7 @@ _HOME = {
     "Scorer": "scores",
     "ScorerError": "errors",
     "Scores": "scores",
+    "Shortlist": "shortlist",
     "StaleError": "errors",
     "StreamEvent": "holding",
     "StreamGuard": "stream",
@@ -74,6 +82,8 @@ _HOME = {
     "TextTooLongError": "errors",
     "UnknownLabelError": "errors",
     "Verdict": "verdict",
+    "Weights": "examples",
+    "WithExamples": "examples",
     "Worker": "runtime.worker",
     "judge": "scores",
     "load": "loading",
@@ -89,6 +99,7 @@ __all__ = [
     "ClosedError",
     "Coverage",
     "DataError",
+    "Debiased",
     "Decision",
     "Descent",
     "DeviceError",
@@ -104,6 +115,8 @@ __all__ = [
     "MissingExtraError",
     "NotCalibratedError",
     "OverloadedError",
+    "Permuted",
+    "Promise",
     "Reranker",
     "RouteTree",
     "Router",
@@ -111,6 +124,7 @@ __all__ = [
     "Scorer",
     "ScorerError",
     "Scores",
+    "Shortlist",
     "StaleError",
     "StreamEvent",
     "StreamGuard",
@@ -118,6 +132,8 @@ __all__ = [
     "TextTooLongError",
     "UnknownLabelError",
     "Verdict",
+    "Weights",
+    "WithExamples",
     "Worker",
     "judge",
     "load",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from headgate.scores import Ask, Label, Scorer, Scores, as_label, judge, logistic
+from headgate.scores import EMPTY_LOG_ODDS, Ask, Label, Scorer, Scores, as_label, judge, logistic
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Calibration:
         """The same scores as probabilities: meaning "probability", order kept."""
         z = self.scale * scores.log_odds.astype(np.float64) + self.shift
         z -= self.length * np.log(scores.windows)
+        if scores.scored is not None:  # what nobody scored stays far from every threshold
+            z = np.where(scores.scored, z, EMPTY_LOG_ODDS)
         return replace(scores, log_odds=z.astype(np.float32), meaning="probability", exclusive=False)
 
     def on(self, scorer: Scorer) -> "Calibrated":
@@ -70,7 +72,7 @@ class Calibration:
         Uses Platt's smoothed targets, so that separable data doesn't send ``scale`` to infinity.
 
         Args:
-            log_odds: Scores, whose empty texts are left out, or an array of any shape.
+            log_odds: Scores, whose empty texts and unscored labels are left out, or an array of any shape.
             truths: Whether each label was true of its text, same shape.
             windows: How many windows each score was the maximum of; taken from Scores.
             scorer: Fingerprint of the scorer, kept with the result.
@@ -83,9 +85,9 @@ class Calibration:
         z, y, count = _examples(log_odds, truths, windows)
         features = [z, np.ones(z.size), -np.log(count)]
         long = bool((count > 1).any())
-        w = _platt(np.stack(features[: 3 if long else 2], axis=1), y)
+        w = platt(np.stack(features[: 3 if long else 2], axis=1), y)
         if long and w[2] < 0:  # the length term may only cost
-            w = _platt(np.stack(features[:2], axis=1), y)
+            w = platt(np.stack(features[:2], axis=1), y)
         if not w[0] > 0:
             raise ValueError("these scores rank false above true; check the labels, the template or the class map.")
         length = float(w[2]) if len(w) == 3 else 0.0
@@ -187,9 +189,11 @@ def _examples(
     log_odds: Scores | ArrayLike, truths: ArrayLike, windows: ArrayLike | None
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
     """Log-odds, truths and numbers of windows to fit on, each (k,), or ValueError."""
-    empty: NDArray[np.bool_] | None = None
+    live: NDArray[np.bool_] | None = None
     if isinstance(log_odds, Scores):
-        empty, windows, log_odds = log_odds.empty, log_odds.windows, log_odds.log_odds
+        live = np.broadcast_to(~log_odds.empty[:, None], log_odds.log_odds.shape)
+        live = live if log_odds.scored is None else live & log_odds.scored
+        windows, log_odds = log_odds.windows, log_odds.log_odds
     z, y = np.asarray(log_odds, dtype=np.float64), np.asarray(truths, dtype=np.bool_)
     count = np.ones_like(z) if windows is None else np.asarray(windows, dtype=np.float64)
     if not z.shape == y.shape == count.shape:
@@ -198,15 +202,15 @@ def _examples(
         raise ValueError("scores hold NaN or infinity; expected finite log-odds.")
     if not (count >= 1).all():
         raise ValueError("a score was read from no window; expected windows of at least 1.")
-    if empty is not None:  # an empty text's log-odds is no model's, and far from all others
-        z, y, count = z[~empty], y[~empty], count[~empty]
+    if live is not None:  # an empty text's log-odds is no model's, and far from all others
+        z, y, count = z[live], y[live], count[live]
     if y.all() or not y.any():
         raise ValueError("every truth is the same; expected both true and false examples.")
     return z.ravel(), y.ravel(), count.ravel()
 
 
-def _platt(x: NDArray[np.float64], y: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Weights (k,) of a logistic regression of y (n,) on x (n, k); column 1 is the constant."""
+def platt(x: NDArray[np.float64], y: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Weights (k,) of a logistic regression of y (n,) on x (n, k), with Platt's targets; column 1 is the constant."""
     n_true, n_false = int(y.sum()), int((~y).sum())
     target = np.where(y, (n_true + 1) / (n_true + 2), 1 / (n_false + 2))
     w = np.zeros(x.shape[1])

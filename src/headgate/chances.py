@@ -1,5 +1,6 @@
 """What a router's scores mean before any threshold: the probability of each route, and of none."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +68,13 @@ class Chances(NamedTuple):
             best = np.where(near, -1.0, best)
             wrong = np.where(right, -1.0, best)
         return Outcomes(np.where(empty, -1.0, best), np.where(empty, -1.0, wrong))
+
+
+def part(scores: Scores, rows: Bools, m: int) -> Scores:
+    """Scores of some texts, (n,) True, and of the first m labels."""
+    cells = [name for name in ("log_odds", "windows", "spans", "scored") if getattr(scores, name) is not None]
+    chosen = {name: getattr(scores, name)[rows] for name in ("tokens", "unknown", "empty")}
+    return replace(scores, **chosen, **{name: getattr(scores, name)[rows][:, :m] for name in cells})
 
 
 def _one_of(z: Array, m: int) -> tuple[Array, Array]:

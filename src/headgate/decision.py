@@ -100,12 +100,14 @@ class Cut:
         """The routes that these probabilities mean; pure, so a stored decision can be taken again.
 
         Args:
-            names: The k routes.
+            names: The k routes that were scored; a shortlist may have let none through.
             p: (k,) their probabilities.
             none: P(none of them).
             null: Probability of the likeliest null hypothesis.
             empty: The text is empty, and goes nowhere.
         """
+        if not len(names):
+            return Found((), "none", None, None)
         order = np.argsort(-p, kind="stable")
         ranked = [names[k] for k in order[: len(order) if self.multi else 2]]
         best, runner_up = ranked[0], ranked[1] if len(ranked) > 1 else None

@@ -45,12 +45,13 @@ def joined(texts: Sequence[str], tokens: ArrayLike, *, longest: int, seed: int) 
     rng = np.random.default_rng(seed)
     out, sizes = [], []
     size = _SHORTEST
-    while size <= longest and len(texts):
-        for _ in range(min(_MOST, max(_FEWEST, _TOKENS // size))):
+    while size <= longest:
+        fits = np.flatnonzero(length < size)  # a text beyond the size would make a longer one
+        for _ in range(min(_MOST, max(_FEWEST, _TOKENS // size)) if len(fits) else 0):
             chosen: list[int] = []
             room = size
             while room > 0:
-                turn = rng.permutation(len(texts))
+                turn = rng.permutation(fits)
                 upto = int(np.searchsorted(length[turn].cumsum(), room)) + 1
                 chosen += turn[:upto].tolist()
                 room -= int(length[turn[:upto]].sum())
@@ -69,16 +70,16 @@ def length_term(log_odds: ArrayLike, windows: ArrayLike, sizes: ArrayLike) -> fl
     Args:
         log_odds: (n,) of safe texts.
         windows: (n,) that each was read in.
-        sizes: (n,) tokens that each was joined to: the largest size that is read in one window counts.
+        sizes: (n,) tokens that each was joined to: the largest size that is mostly read in one window counts.
 
     Returns:
-        Log-odds, 0 where no size is read in one window or none is read in several.
+        Log-odds, 0 where no size is mostly read in one window, or no text in several.
     """
     z, k, size = np.asarray(log_odds, dtype=np.float64), np.asarray(windows), np.asarray(sizes)
-    whole = [s for s in np.unique(size) if (k[size == s] == 1).all()]
+    whole = [s for s in np.unique(size) if (k[size == s] == 1).mean() > 0.5]
     if not whole or (k == 1).all():
         return 0.0
-    one = z[size == max(whole)]
+    one = z[(size == max(whole)) & (k == 1)]
     at = np.quantile(one, _TAIL)
     over = one[one > at] - at
     return float(over.mean() * 2 * len(over) / chi_squared_low(2 * len(over))) if len(over) else 0.0

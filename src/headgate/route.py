@@ -12,7 +12,7 @@ from headgate.arguments import listed, named
 from headgate.bounds import fewest
 from headgate.calibration import Calibration
 from headgate.certificate import ALL, OTHERS, Certificate, Goal, made, pins
-from headgate.chances import Chances
+from headgate.chances import Chances, part
 from headgate.conversation import Conversation, last_turns
 from headgate.coverage import Overflow, coverage, overflow, refuse_long
 from headgate.decision import Cut, Decision
@@ -174,16 +174,17 @@ class Router:
     def _row(self, scores: Scores, chances: Chances, i: int, certificate: str | None) -> Decision:
         names, p = list(self._labels), chances.p[i]
         z = scores.log_odds[i]
-        seen = range(len(names)) if scores.scored is None else np.flatnonzero(scores.scored[i, : len(names)]).tolist()
-        names = names if scores.scored is None else [names[k] for k in seen]
+        if scores.scored is not None:  # of thousands of routes, those that a shortlist let through
+            seen = np.flatnonzero(scores.scored[i, : len(names)])
+            names, p, z = [names[k] for k in seen], p[seen], z[seen]
         none, null, empty = float(chances.none[i]), float(chances.null[i]), bool(scores.empty[i])
-        chosen = self.cut.choose(names, p[seen], none=none, null=null, empty=empty)
+        chosen = self.cut.choose(names, p, none=none, null=null, empty=empty)
         return Decision(
             choice=chosen.choices[0] if chosen.choices else None,
             choices=chosen.choices,
-            probabilities={n: float(p[k]) for n, k in zip(names, seen, strict=True)},
+            probabilities=dict(zip(names, p.tolist(), strict=True)),
             none=none,
-            log_odds={n: float(z[k]) for n, k in zip(names, seen, strict=True)},
+            log_odds=dict(zip(names, z[: len(names)].tolist(), strict=True)),
             threshold=chosen.threshold,
             unknown=float(scores.unknown[i]),
             empty=empty,
@@ -211,7 +212,7 @@ class Router:
 def _calibration(scores: Scores, true: Bools, fit: Bools, *, multi: bool) -> Calibration:
     """On the half that fits: of each route by itself where several may be true, of the choice where one is."""
     m = true.shape[1]
-    half = scores.where(fit & ~scores.empty, m)
+    half = part(scores, fit & ~scores.empty, m)
     rows = true[fit & ~scores.empty]
     if multi:
         return Calibration.fit(half, rows)

@@ -22,6 +22,9 @@ _OWN = 20  # texts that break a rule, and texts that don't, from which up it has
 def calibrations(scores: Scores, columns: Mapping[str, int], true: Bools, fit: Bools) -> dict[str, Calibration]:
     """Platt scaling for every rule; rules with few texts that break them share one.
 
+    It takes nothing off for windows: where the long texts of a sample happen to be the safe ones, a regression would
+    take it for a reason, and be blind to what stands in a long text.
+
     Args:
         scores: Of n texts.
         columns: Rule -> its label's column.
@@ -32,7 +35,7 @@ def calibrations(scores: Scores, columns: Mapping[str, int], true: Bools, fit: B
         DataError: Rules that nothing breaks, or everything.
     """
     live = fit & ~scores.empty
-    rows = {name: (_column(scores, j, live), true[live, r]) for r, (name, j) in enumerate(columns.items())}
+    rows = {name: (scores.log_odds[live, j], true[live, r]) for r, (name, j) in enumerate(columns.items())}
     few = [name for name, (_, y) in rows.items() if min(y.sum(), (~y).sum()) < _OWN]
     found = {name: _platt([rows[name]], [name]) for name in rows if name not in few}
     shared = _platt([rows[name] for name in few], few) if few else Calibration()
@@ -54,7 +57,7 @@ def paid(
     for name, calibration in found.items():
         j = columns[name]
         term = length_term(safe.log_odds[:, j], safe.windows[:, j], sizes)
-        out[name] = replace(calibration, length=max(calibration.length, calibration.scale * term))
+        out[name] = replace(calibration, length=calibration.scale * term)
     return out
 
 
@@ -117,16 +120,11 @@ def _proof(p: Array, unsafe: Bools, held: Bools, goal: Goal, name: str, least: f
     return misses(p[mine & held], p[mine], rate=1 - goal.target, confidence=goal.confidence)
 
 
-def _column(scores: Scores, j: int, live: Bools) -> tuple[Array, NDArray[np.int32]]:
-    return scores.log_odds[live, j].astype(np.float64), scores.windows[live, j]
-
-
-def _platt(rows: Sequence[tuple[tuple[Array, NDArray[np.int32]], Bools]], names: Sequence[str]) -> Calibration:
-    z, windows = (np.concatenate([row[0][k] for row in rows]) for k in (0, 1))
-    y = np.concatenate([truths for _, truths in rows])
+def _platt(rows: Sequence[tuple[NDArray[np.float32], Bools]], names: Sequence[str]) -> Calibration:
+    z, y = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     if y.all() or not y.any():
         raise DataError(
             f"of the {len(y)} texts that fit {', '.join(map(repr, names))} {'all' if y.any() else 'none'} break it; "
             "expected texts of both kinds: add some, or drop the rule."
         )
-    return Calibration.fit(z, y, windows=windows)
+    return Calibration.fit(z, y)

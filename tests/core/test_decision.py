@@ -130,6 +130,12 @@ def test_routes_that_were_not_scored_are_not_in_the_decision():
     assert found.choice == "a"
 
 
+def test_a_shortlist_may_let_no_route_through():
+    scores = replace(Scores.of([[-1e4, 0.0]], ["a text"]), scored=np.array([[False, True]]))
+    (found,) = Router(Fixed([[0.0] * 2]), ["a"], nulls=["n"]).decide([scores])
+    assert (found.choice, found.reason, found.probabilities) == (None, "none", {})
+
+
 @given(LOGITS, st.none() | st.floats(0, 1), st.booleans())
 def test_a_decision_can_be_taken_again_from_what_it_holds(z, threshold, multi):
     found = routed(z, threshold=threshold, multi=multi)

@@ -32,6 +32,20 @@ def test_nothing_is_joined_of_nothing(texts, longest):
     assert joined(texts, [1] * len(texts), longest=longest, seed=0).texts == []
 
 
+def test_a_text_is_joined_to_sizes_beyond_its_own():
+    found = joined(["short"] * 5 + ["long"], [10] * 5 + [60], longest=96, seed=0)
+    assert not any("long" in text for text, size in zip(found.texts, found.sizes, strict=True) if size == 48)
+    assert any("long" in text for text, size in zip(found.texts, found.sizes, strict=True) if size == 96)
+
+
+def test_a_size_counts_that_is_mostly_read_in_one_window():
+    z, windows, sizes = np.arange(20.0), np.repeat([1, 1, 2, 2], 5), np.repeat([48, 96, 192, 384], 5)
+    term = length_term(z, windows, sizes)
+    assert term > 0
+    windows[9] = 2  # one of the largest size that fits spills over: it is left out
+    assert length_term(np.where(np.arange(20) == 9, 1000, z), windows, sizes) < 10
+
+
 def test_a_scorer_that_counts_no_tokens_has_its_characters_counted():
     found = joined(["x" * 40] * 10, [0] * 10, longest=48, seed=0)
     assert {t.count("\n") for t in found.texts} == {4}  # five of ten tokens
