@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         UnknownLabelError,
     )
     from headgate.families.tasksource import TaskHeads
+    from headgate.ground import Citation, Claim, Grounding
     from headgate.guard import Guard, Rule, Verdict
     from headgate.loading import load
     from headgate.rerank import Hit, Reranker
@@ -32,11 +33,14 @@ _HOME = {
     "Calibrated": "calibration",
     "Calibration": "calibration",
     "CheckpointError": "errors",
+    "Citation": "ground",
+    "Claim": "ground",
     "ClosedError": "errors",
     "DataError": "errors",
     "Decision": "route",
     "DeviceError": "errors",
     "Embedder": "scores",
+    "Grounding": "ground",
     "Guard": "guard",
     "HeadgateError": "errors",
     "Hit": "rerank",
@@ -66,11 +70,14 @@ __all__ = [
     "Calibrated",
     "Calibration",
     "CheckpointError",
+    "Citation",
+    "Claim",
     "ClosedError",
     "DataError",
     "Decision",
     "DeviceError",
     "Embedder",
+    "Grounding",
     "Guard",
     "HeadgateError",
     "Hit",
