@@ -1,7 +1,8 @@
 """The numbers and quotes of a sentence, and whether a text holds them: what a model reads too loosely.
 
-Numbers are compared by value: 1,000 is 1000, "5.0%" is 5, 1.5 million is 1,500,000; units and signs aren't read, and
-neither are numbers in words, nor digits behind a letter (B12). Quotes are compared by their letters: NFKC,
+Numbers are compared by value: 1,000 is 1000, "5.0%" is 5, 1.5 million is 1,500,000. Units and signs aren't read, nor
+are numbers in words. What a sentence only bounds ("over 40", "before 1975") its passage may say exactly, so that is left
+to the model, in English, and so are the digits of names (B12, COVID-19). Quotes are compared by their letters: NFKC,
 case-folded, white space squashed, punctuation at their ends left out.
 """
 
@@ -20,6 +21,13 @@ _QUOTE = re.compile(
 )
 _NOT_SAID = re.compile(r"^\s*\(?\d{1,3}[.)]\s|\[\s*\d+(?:\s*[,;\u2013-]\s*\d+)*\s*\]")
 """The marker of a list's item and references ([1], [2, 3]): numbers that the sentence doesn't state."""
+_LOOSE = re.compile(
+    r"(\b((more|less|fewer|greater|higher|lower|larger|smaller|later|earlier)\s+than|over|under|above|below|up\s+to"
+    r"|at\s+(least|most)|about|around|nearly|almost|approximately|roughly|before|after|between|exceed(s|ed|ing)?)\s*"
+    r"|[<>≥≤≈~]\s*)([$€£¥]|US\$)?\s*$|[A-Za-z]-$",
+    re.IGNORECASE,
+)
+"""What stands before a number that is only a bound, or the digits of a name."""
 _SPACED = re.compile(r"(?<=\d)[\u00a0\u2009\u202f'\u2019](?=\d{3}(?!\d))")
 _SIGNS = str.maketrans("\u2018\u2019\u066b\u066c", "''.,")
 _MARKS = dict.fromkeys(map(ord, '"\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u300e\u300f'))  # quotes inside quotes
@@ -61,9 +69,11 @@ def held(text: str) -> Held:
 
 
 def stated(sentence: str) -> list[Stated]:
-    """The numbers and quotes of ``sentence``, each once."""
+    """The numbers and quotes of ``sentence``, each once; no number that is only a bound or part of a name."""
     said = _NOT_SAID.sub(" ", sentence)
-    out = {n[0]: Stated(n[0], numbers=_readings(*n.groups())) for n in _NUMBER.finditer(_figures(said))}
+    figures = _figures(said)
+    numbers = [n for n in _NUMBER.finditer(figures) if not _LOOSE.search(figures[max(0, n.start() - 24) : n.start()])]
+    out = {n[0]: Stated(n[0], numbers=_readings(*n.groups())) for n in numbers}
     for quote in _QUOTE.finditer(said):
         parts = tuple(part.strip(_ENDS) for part in _words(quote[0]).split("..."))
         out[quote[0]] = Stated(quote[0], parts=tuple(part for part in parts if part))

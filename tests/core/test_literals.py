@@ -69,6 +69,27 @@ def test_what_states_no_number(text):
     assert stated(text) == []
 
 
+@pytest.mark.parametrize(
+    "bound",
+    ["more than", "Fewer  than", "over $", "at least", "approximately", "before", "≥", "~", "exceeded", "under US$"],
+)
+def test_a_bound_need_not_be_said(bound):
+    assert stated(f"It cost {bound} 1,000 in all.") == []
+    assert lacking(f"It cost {bound} 1,000 in 2020.", "It cost 1,100.") == ("2020",)
+
+
+@pytest.mark.parametrize(
+    "text", ["It moved 5 m.", "Moreover 5.", "Undercover 5", "We handover 5.", "Than 5", "After all 5"]
+)
+def test_what_only_looks_like_a_bound_is_none(text):
+    assert [one.written for one in stated(text)] == ["5"]
+
+
+def test_digits_of_a_name_are_read_in_a_source_only():
+    assert stated("COVID-19 and GPT-4") == []
+    assert lacking("In 1990 and 19.", "in mid-1990, COVID-19") == ()
+
+
 def test_a_date_or_a_version_is_compared_as_it_is_written():
     assert lacking("On 01.02.2020 came 1.2.3", "01.02.2020: 1.2.3") == ()
     assert lacking("On 01.02.2020 came 1.2.3", "On 1.2.2020 came 1.2.4") == ("01.02.2020", "1.2.3")
