@@ -1,9 +1,9 @@
 """The numbers and quotes of a sentence, and whether a text holds them: what a model reads too loosely.
 
 Numbers are compared by value: 1,000 is 1000, "5.0%" is 5, 1.5 million is 1,500,000. Units and signs aren't read, nor
-are numbers in words. What a sentence only bounds ("over 40", "before 1975") its passage may say exactly, so that is left
-to the model, in English, and so are the digits of names (B12, COVID-19). Quotes are compared by their letters: NFKC,
-case-folded, white space squashed, punctuation at their ends left out.
+are numbers in words. What a sentence only bounds ("over 40", "before 1975") its passage may say exactly, so that is
+left to the model, in English, and so are the digits of names (B12, COVID-19). Quotes are compared by their letters:
+NFKC, case-folded, white space squashed, punctuation at their ends left out.
 """
 
 import re
