@@ -1,8 +1,8 @@
 """Is an answer grounded: sentence by sentence, beside one NLI call: ``benchmarks/grounding.py --data ../shared/data``.
 
-Three tables, each with thresholds that every method chose in the same way, by the balanced accuracy of the first half:
+Three tables, in which every method chose its threshold in the same way, by balanced accuracy, on other examples:
 
-* answers: balanced accuracy of the second half, on answers that are supported as a whole or not;
+* answers: balanced accuracy of each half with the threshold of the other, on answers that are supported or not;
 * citations: precision and recall of the sentences cited, where annotators marked those that support;
 * passages: supported claims called unsupported, and the others called supported, by the number of passages.
 
@@ -27,7 +27,7 @@ from rich.table import Table
 
 import headgate
 from headgate import Grounding, Label, LabelTooLongError, Scorer
-from headgate.sentences import sentences
+from headgate.sentences import sentences, spans_of
 
 Example = dict[str, Any]
 Array = NDArray[np.float64]
@@ -106,14 +106,14 @@ def answers(scorer: Scorer, data: Path, most: int) -> Table:
     """Balanced accuracy by set and method, with the standard error of each."""
     table = Table("set", "tested", *methods(scorer), title="answers: balanced accuracy (standard error)")
     for name, examples in answer_sets(data, most).items():
-        half = len(examples) // 2
+        half = np.arange(len(examples)) < len(examples) // 2
         truths = np.array([e["supported"] for e in examples])
         cells = []
         for score in methods(scorer).values():
             z = score(examples)
-            told = z[half:] >= cut(z[:half], truths[:half])
-            cells.append(f"{balanced(told, truths[half:]):.3f} ({error(told, truths[half:]):.3f})")
-        table.add_row(name, f"{truths[half:].sum()}+{(~truths[half:]).sum()}", *cells)
+            told = np.where(half, z >= cut(z[~half], truths[~half]), z >= cut(z[half], truths[half]))
+            cells.append(f"{balanced(told, truths):.3f} ({error(told, truths):.3f})")
+        table.add_row(name, f"{truths.sum()}+{(~truths).sum()}", *cells)
     return table
 
 
@@ -127,11 +127,24 @@ def answer_sets(data: Path, most: int) -> dict[str, list[Example]]:
     """As many supported as unsupported answers of each set; halves share no source."""
     said = {"supported": True, "unsupported": False, "entailment": True, "contradiction": False, "neutral": False}
     said |= {"not_supported": False, "partially_supported": False}
-    out = {}
-    for name, source in (("ragtruth_qa_test", "source_id"), ("summedits", "id"), ("vitaminc_real", "page")):
-        rows = [r for r in read(data, name) if name != "summedits" or len(r["context"]) < 6000]
-        out[name] = even([example(r, source, said[r["label"]]) for r in rows], most)
-    out["wice"] = even([example(r, "query_id", said[r["label"]]) for r in wice(data, "test")], most)
+    rag, edits = read(data, "ragtruth_qa_test"), read(data, "summedits")
+    short = [r for r in edits if len(r["context"]) < 6000]
+    return {
+        "RAGTruth QA, answers": even([example(r, "source_id", said[r["label"]]) for r in rag], most // 2),
+        "RAGTruth QA, sentences": even([e for r in rag for e in marked(r)], most),
+        "SummEdits": even([example(r, "id", said[r["label"]]) for r in short], most // 2),
+        "VitaminC": even([example(r, "page", said[r["label"]]) for r in read(data, "vitaminc_real")], 4 * most),
+        "WiCE": even([example(r, "query_id", said[r["label"]]) for r in wice(data, "test")], most),
+    }
+
+
+def marked(row: Example) -> list[Example]:
+    """The sentences of an answer, unsupported where annotators marked some of it."""
+    whole, out = example(row, "source_id", True), []
+    for start, end in spans_of(SENTENCES, row["response"]):
+        if end - start > 15:  # longer than "Sure!"
+            hit = any(s["start"] < end and start < s["end"] for s in row["spans"])
+            out.append(whole | {"answer": row["response"][start:end], "supported": not hit})
     return out
 
 

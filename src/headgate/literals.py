@@ -19,8 +19,11 @@ _QUOTE = re.compile(
     r'"([^"\n]+)"|\u201c([^\u201c\u201d]+)\u201d|\u201e([^\u201c-\u201e]+)[\u201c\u201d]'
     r"|\u00ab([^\u00ab\u00bb]+)\u00bb|\u300c([^\u300c\u300d]+)\u300d|\u300e([^\u300e\u300f]+)\u300f"
 )
-_NOT_SAID = re.compile(r"^\s*\(?\d{1,3}[.)]\s|\[\s*\d+(?:\s*[,;\u2013-]\s*\d+)*\s*\]")
-"""The marker of a list's item and references ([1], [2, 3]): numbers that the sentence doesn't state."""
+_NOT_SAID = re.compile(
+    r"^\s*\(?\d{1,3}[.)]\s|\[\s*\d+(?:\s*[,;\u2013-]\s*\d+)*\s*\]|\b(passage|source|document|step)s?\s+\d+(\s+and\s+\d+)?",
+    re.IGNORECASE,
+)
+"""The marker of a list's item and references ([1], [2, 3], passage 4): numbers that the sentence doesn't state."""
 _LOOSE = re.compile(
     r"(\b((more|less|fewer|greater|higher|lower|larger|smaller|later|earlier)\s+than|over|under|above|below|up\s+to"
     r"|at\s+(least|most)|about|around|nearly|almost|approximately|roughly|before|after|between|exceed(s|ed|ing)?)\s*"

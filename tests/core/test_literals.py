@@ -63,7 +63,17 @@ def test_any_text_can_be_read_and_holds_its_own(text, more):
 
 
 @pytest.mark.parametrize(
-    "text", ["H2O and B12", "1. First", "(2) Second", "so it is [1], too [2, 3]", "none", "a [4-7]"]
+    "text",
+    [
+        "H2O and B12",
+        "1. First",
+        "(2) Second",
+        "so it is [1], too [2, 3]",
+        "none",
+        "a [4-7]",
+        "(Passage 3)",
+        "steps 1 and 2",
+    ],
 )
 def test_what_states_no_number(text):
     assert stated(text) == []
