@@ -9,8 +9,8 @@ PASSAGES = [
     "The hub must stay dry. “Water inside the hub voids the warranty”, says the manual.",
 ]
 ANSWER = (
-    "The hub has two USB ports. It weighs 430 grams. You can return it within 30 days. "
-    "The hub may get wet. It comes with a charger. The manual says “water inside the hub voids the warranty”."
+    "The hub has a speaker. It weighs 430 grams. It has no USB ports. You can return it within 30 days. "
+    "It comes with a charger. The manual says “water inside the hub voids the warranty”."
 )
 # A threshold belongs to a model and to texts like yours: label some claims, the more the better.
 LABELLED = [

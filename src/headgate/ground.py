@@ -156,6 +156,7 @@ class Grounding:
             truths: Whether they support it.
 
         Raises:
+            TypeError: A claim is no sentence, or a truth neither true nor false.
             ValueError: Lengths differ, or all truths are the same.
         """
         claims, passages, truths = listed("claims", claims), listed("passages", passages), listed("truths", truths)
@@ -163,6 +164,11 @@ class Grounding:
             raise ValueError(
                 f"{len(claims)} claims, {len(passages)} lists of passages and {len(truths)} truths; expected as many."
             )
+        for i, (claim, truth) in enumerate(zip(claims, truths, strict=True)):
+            if not isinstance(claim, str) or not claim.strip():
+                raise TypeError(f"claim {i} is {claim!r}; expected a sentence.")
+            if not isinstance(truth, bool | int | np.bool_ | np.integer) or truth not in (0, 1):
+                raise TypeError(f"truth {i} is {truth!r}; expected True or False.")
         texts = [self._texts(p) for p in passages]
         asks = [self._ask([c], t) for c, t in zip(claims, texts, strict=True)]
         flat = [ask for some in asks for ask in some]
@@ -269,9 +275,14 @@ def _cut(log_odds: Array, truths: NDArray[np.bool_]) -> float:
     """
     if truths.all() or not truths.any():
         raise ValueError("every truth is the same; expected both supported and unsupported claims.")
-    levels = np.unique(log_odds[np.isfinite(log_odds)])
+    live, p = np.isfinite(log_odds), logistic(log_odds)
+    levels = np.unique(p[live])
     if not len(levels):
         raise ValueError("no claim has a passage that holds its numbers and quotes; expected some to choose by.")
-    told = [(log_odds >= z)[truths].mean() - (log_odds >= z)[~truths].mean() for z in levels]
-    k = len(told) - 1 - int(np.argmax(told[::-1]))
-    return float(logistic(levels[k] if k == 0 else (levels[k - 1] + levels[k]) / 2))
+    told = [(live & (p >= level))[truths].mean() - (live & (p >= level))[~truths].mean() for level in levels]
+    level = float(levels[len(told) - 1 - int(np.argmax(told[::-1]))])
+    below = log_odds[live & (p < level)]
+    if not below.size:
+        return level
+    middle = float(logistic((below.max() + log_odds[p >= level].min()) / 2))
+    return middle if middle > float(logistic(below.max())) else level

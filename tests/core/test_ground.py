@@ -2,14 +2,15 @@
 
 import json
 import re
+import sys
 from dataclasses import FrozenInstanceError, asdict, dataclass, field, replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headgate import Ask, Grounding, Label, LabelError, NotCalibratedError, Scores, judge
+from headgate import Ask, Grounding, Label, LabelError, MissingExtraError, NotCalibratedError, Scores, judge
 from headgate.scores import logistic
 from headgate.testing import ToyScorer
 
@@ -365,6 +366,12 @@ def test_a_wrong_splitter_is_named():
         Grounding(Says(), lambda text: [text], threshold=0.5)("One.", ["p"])
 
 
+def test_without_splitter_and_extra_it_says_what_helps(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencex", None)
+    with pytest.raises(MissingExtraError, match=r'where you pass no splitter.*pip install "headgate\[sentences\]"$'):
+        Grounding(Says(), threshold=0.5)
+
+
 def test_without_a_splitter_sentences_are_found_by_the_extra():
     pytest.importorskip("sentencex")
     said = {("It is so, e.g. here.", "X."): 1.0}
@@ -376,6 +383,8 @@ def test_without_a_splitter_sentences_are_found_by_the_extra():
 
 
 @given(st.lists(st.tuples(st.floats(-8, 8, width=32), st.booleans()), min_size=2, max_size=30))
+@example([(0.0, True), (-(2.0**-52), False)])  # half way between these is the upper one
+@example([(0.0, True), (-(2.0**-80), False)])  # one probability
 def test_fit_parts_them_as_well_as_any_threshold(rows):
     metrics = pytest.importorskip("sklearn.metrics")
     truths = [t for _, t in rows]
@@ -386,7 +395,7 @@ def test_fit_parts_them_as_well_as_any_threshold(rows):
     scorer = Says({("p", c): v for c, v in zip(claims, z, strict=True)})
     check = Grounding(scorer, split).fit(claims, [["p"]] * len(rows), truths)
     told = [check(c, ["p"])[0].supported for c in claims]
-    fpr, tpr, _ = metrics.roc_curve(truths, z)
+    fpr, tpr, _ = metrics.roc_curve(truths, logistic(z))
     best = max((tpr + 1 - fpr)[1:] / 2)  # the first point supports nothing
     assert metrics.balanced_accuracy_score(truths, told) == pytest.approx(best, abs=1e-9)
 
@@ -413,3 +422,11 @@ def test_fit_needs_something_to_choose_by():
 def test_fit_needs_as_many_of_each():
     with pytest.raises(ValueError, match="2 claims, 1 lists of passages and 2 truths"):
         Grounding(Says(), split).fit(["One.", "Two."], [["p"]], [True, False])
+
+
+@pytest.mark.parametrize(
+    ("claim", "truth"), [(None, True), (" ", True), (Label("One."), True), ("One.", "no"), ("One.", 0.5)]
+)
+def test_fit_names_the_row_that_is_wrong(claim, truth):
+    with pytest.raises(TypeError, match=r"(claim|truth) 1 is .*; expected"):
+        Grounding(Says(), split).fit(["Two.", claim], [["p"], ["p"]], [False, truth])
