@@ -4,7 +4,8 @@ Three tables, in which every method chose its threshold in the same way, by bala
 
 * answers: balanced accuracy of each half with the threshold of the other, on answers that are supported or not;
 * citations: precision and recall of the sentences cited, where annotators marked those that support;
-* passages: supported claims called unsupported, and the others called supported, by the number of passages.
+* passages: supported claims called unsupported, and the others called supported, by the number of passages; all
+  examples are counted, with the threshold that the first half chose at one passage.
 
 "one NLI call" joins all passages to one premise and takes the answer as one hypothesis; windows cover a long premise,
 and an answer too long for a hypothesis is judged in parts, of which the least likely counts.
@@ -48,7 +49,7 @@ def main() -> None:
     scorer = headgate.load(asked.model, device="cpu").cached()
     for name, table in (("answers", answers), ("citations", citations), ("passages", passages)):
         if asked.only in (None, name):
-            Console().print(table(scorer, asked.data, asked.rows))
+            Console(width=140).print(table(scorer, asked.data, asked.rows))
 
 
 # ------------------------------------------------------------------------------------------ methods
