@@ -275,14 +275,12 @@ def _cut(log_odds: Array, truths: NDArray[np.bool_]) -> float:
     """
     if truths.all() or not truths.any():
         raise ValueError("every truth is the same; expected both supported and unsupported claims.")
-    live, p = np.isfinite(log_odds), logistic(log_odds)
-    levels = np.unique(p[live])
+    p = logistic(log_odds)
+    levels = np.unique(p[np.isfinite(log_odds)])
     if not len(levels):
         raise ValueError("no claim has a passage that holds its numbers and quotes; expected some to choose by.")
-    told = [(live & (p >= level))[truths].mean() - (live & (p >= level))[~truths].mean() for level in levels]
+    told = [(p >= level)[truths].mean() - (p >= level)[~truths].mean() for level in levels]
     level = float(levels[len(told) - 1 - int(np.argmax(told[::-1]))])
-    below = log_odds[live & (p < level)]
-    if not below.size:
-        return level
-    middle = float(logistic((below.max() + log_odds[p >= level].min()) / 2))
-    return middle if middle > float(logistic(below.max())) else level
+    below = log_odds[p < level].max(initial=-np.inf)
+    middle = float(logistic((below + log_odds[p >= level].min()) / 2))
+    return middle if middle > float(logistic(below)) else level
