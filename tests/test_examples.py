@@ -25,6 +25,14 @@ SHOWN = {
         r"^\['print_contract', 'translate_contract'\]$",
         r"^\['translate_contract', ",
     ),
+    "grounding": (
+        r"^supported .*The hub has a speaker\.\n +\[0\] It has two USB ports and a speaker\.\n",
+        r"^no evidence .*430 grams\.\n +nowhere in the passages: 430",
+        r"^contradicted .*no USB ports",
+        r"^supported .*30 days\.\n +\[1\] Returns are accepted within 30 days\.\n",
+        r"^no evidence .*a charger\.\n",
+        r"^supported .*\n +\[2\] “Water inside the hub voids the warranty”, says the manual\.$",
+    ),
     "own_scorer": (r"^0\.\d+  Where to put the hub", r"^the hub$"),
     "guarded_stream": (
         r"^release: Hold its button .*\nhalt: characters \(87, 145\), \('toxic',\)\nthe model wrote \d\d of 52 words$",
@@ -54,6 +62,8 @@ def beside_the_examples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_example_shows_what_it_is_there_to_show(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if name == "grounding":
+        pytest.importorskip("sentencex")
     path = ROOT / "examples" / f"{name}.py"
     assert len(path.read_text(encoding="utf-8").splitlines()) < 60
     runpy.run_path(str(path))

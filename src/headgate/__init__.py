@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from headgate.examples import Weights, WithExamples
     from headgate.families.tasksource import TaskHeads
+    from headgate.ground import Citation, Claim, Grounding
     from headgate.guard import Guard
     from headgate.holding import GuardedStream, Held, StreamEvent
     from headgate.loading import load
@@ -46,6 +47,8 @@ _HOME = {
     "Calibration": "calibration",
     "Certificate": "certificate",
     "CheckpointError": "errors",
+    "Citation": "ground",
+    "Claim": "ground",
     "ClosedError": "errors",
     "Coverage": "coverage",
     "DataError": "errors",
@@ -54,6 +57,7 @@ _HOME = {
     "Descent": "tree",
     "DeviceError": "errors",
     "Embedder": "scores",
+    "Grounding": "ground",
     "Guard": "guard",
     "GuardedStream": "holding",
     "HeadgateError": "errors",
@@ -96,6 +100,8 @@ __all__ = [
     "Calibration",
     "Certificate",
     "CheckpointError",
+    "Citation",
+    "Claim",
     "ClosedError",
     "Coverage",
     "DataError",
@@ -104,6 +110,7 @@ __all__ = [
     "Descent",
     "DeviceError",
     "Embedder",
+    "Grounding",
     "Guard",
     "GuardedStream",
     "HeadgateError",
