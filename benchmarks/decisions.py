@@ -206,9 +206,12 @@ def curves(out: Path, plot: Path) -> None:
     table = Table(
         "split", "scorer", "by", "accuracy", *(f"{t:.0%}" for t in targets), *(f"{t:.0%}, bound" for t in targets)
     )
-    figure, axes = plt.subplots(2, len(SCORERS), figsize=(4 * len(SCORERS), 7), sharex=True, sharey=True)
+    names = [name for name in SCORERS if (out / f"clinc150-{name}-test.npz").exists()]
+    figure, axes = plt.subplots(
+        2, len(names), figsize=(4 * len(names), 7), sharex=True, sharey=True, layout="constrained"
+    )
     for line, split in zip(axes, ("dev", "test"), strict=True):
-        for ax, name in zip(line, SCORERS, strict=True):
+        for ax, name in zip(line, names, strict=True):
             found = dict(np.load(out / f"clinc150-{name}-{split}.npz"))
             truth, known = found["truth"], found["truth"] >= 0
             right = found["log_odds"].argmax(1) == truth
@@ -225,7 +228,6 @@ def curves(out: Path, plot: Path) -> None:
     axes[0, 0].legend()
     figure.supxlabel("share of texts routed")
     figure.supylabel("wrong among routed")
-    figure.tight_layout()
     plot.parent.mkdir(exist_ok=True)
     figure.savefig(plot, dpi=80)
     Console(width=170).print(table)

@@ -225,10 +225,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/decisions"))
     parser.add_argument("--texts", type=int, default=40, help="clean texts of 32k tokens of each kind")
     parser.add_argument("--needles", type=int, default=12, help="of each rule")
+    parser.add_argument("--max-length", type=int, help="tokens of a window with its two markers, in place of 128")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    scorer = load("mini/heads", exact=True)
+    scorer = load("mini/heads", exact=True, max_length=given.max_length)
     frame = Frame.of(scorer)
     keep(given.out / "short.npz", lambda: short(scorer, given.data))
     for kind in given.kinds:
