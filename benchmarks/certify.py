@@ -122,6 +122,12 @@ def broken(draws: list[Draw], target: float) -> int:
     return sum(d.promised and d.error > target for d in draws)
 
 
+def gained(draws: list[Draw]) -> float:
+    """What the draws with a promise gain; NaN where hardly any has one."""
+    own = [d.gain for d in draws if d.promised]
+    return float(np.mean(own)) if len(own) > 0.05 * len(draws) else float("nan")
+
+
 def measure(
     name: str, run: object, sizes: tuple[int, ...], targets: tuple[float, ...], draws: int, table: Table
 ) -> dict[tuple[float, int], dict[str, list[Draw]]]:
@@ -146,14 +152,14 @@ def measure(
 
 def draw(found: dict[str, dict[tuple[float, int], dict[str, list[Draw]]]], path: Path) -> None:
     """Share of draws that break the target, and what is gained, by number of labelled texts."""
-    figure, axes = plt.subplots(2, len(found), figsize=(5 * len(found), 6.5), sharex=True, squeeze=False)
+    figure, axes = plt.subplots(2, len(found), figsize=(5 * len(found), 6.5), sharex="col", squeeze=False)
     for column, (name, results) in enumerate(found.items()):
         target = min(t for t, _ in results)
         sizes = sorted(n for t, n in results if t == target)
         for way, style in (("certified", "o-"), ("naive", "s--"), ("Platt", "^:")):
             rate = [broken(results[target, n][way], target) / len(results[target, n][way]) for n in sizes]
             axes[0, column].plot(sizes, rate, style, label=way)
-            axes[1, column].plot(sizes, [np.mean([d.gain for d in results[target, n][way]]) for n in sizes], style)
+            axes[1, column].plot(sizes, [gained(results[target, n][way]) for n in sizes], style)
         axes[0, column].axhline(1 - CONFIDENCE, color="0.6", lw=1)
         axes[0, column].set(title=f"{name}, {target:.0%}", ylim=(-0.02, 1.02), ylabel="draws that break the target")
         axes[1, column].set(xscale="log", ylim=(0, 1), xlabel="labelled texts")
