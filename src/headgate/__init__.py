@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from headgate.guard import Guard
     from headgate.holding import GuardedStream, Held, StreamEvent
     from headgate.loading import load
+    from headgate.panel import Panel, Reader, Reading
     from headgate.rerank import Hit, Reranker
+    from headgate.retrieval import GuardedReranker, Passage, Retrieved, Unjudged
     from headgate.route import Router
     from headgate.runtime.worker import Worker
     from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge
@@ -50,6 +52,7 @@ _HOME = {
     "DeviceError": "errors",
     "Embedder": "scores",
     "Guard": "guard",
+    "GuardedReranker": "retrieval",
     "GuardedStream": "holding",
     "HeadgateError": "errors",
     "Held": "holding",
@@ -60,7 +63,12 @@ _HOME = {
     "MissingExtraError": "errors",
     "NotCalibratedError": "errors",
     "OverloadedError": "errors",
+    "Panel": "panel",
+    "Passage": "retrieval",
+    "Reader": "panel",
+    "Reading": "panel",
     "Reranker": "rerank",
+    "Retrieved": "retrieval",
     "RouteTree": "tree",
     "Router": "route",
     "Rule": "verdict",
@@ -72,6 +80,7 @@ _HOME = {
     "StreamGuard": "stream",
     "TaskHeads": "families.tasksource",
     "TextTooLongError": "errors",
+    "Unjudged": "retrieval",
     "UnknownLabelError": "errors",
     "Verdict": "verdict",
     "Worker": "runtime.worker",
@@ -94,6 +103,7 @@ __all__ = [
     "DeviceError",
     "Embedder",
     "Guard",
+    "GuardedReranker",
     "GuardedStream",
     "HeadgateError",
     "Held",
@@ -104,7 +114,12 @@ __all__ = [
     "MissingExtraError",
     "NotCalibratedError",
     "OverloadedError",
+    "Panel",
+    "Passage",
+    "Reader",
+    "Reading",
     "Reranker",
+    "Retrieved",
     "RouteTree",
     "Router",
     "Rule",
@@ -116,6 +131,7 @@ __all__ = [
     "StreamGuard",
     "TaskHeads",
     "TextTooLongError",
+    "Unjudged",
     "UnknownLabelError",
     "Verdict",
     "Worker",
