@@ -21,6 +21,8 @@ QUERY = "{query}"
 
 RANKING = "ranking"
 
+_OF_A_TEXT = (ScorerError,)  # errors that one document may cause, and others need not pay for
+
 
 @dataclass(frozen=True)
 class Passage:
@@ -79,7 +81,8 @@ class GuardedReranker:
 
         Guard(nli, {"contradicts": Rule(Label(QUERY, verbatim=True, relation="contradiction"), 0.5)})
 
-    It fails closed: a document whose verdict can't be made, since the scorer breaks its contract on it, is not kept.
+    It fails closed: a document whose verdict can't be made, since a guard's scorer breaks its contract on it, is not
+    kept.
 
     Args:
         reranker: Ranks; its ``text`` says where a document's words are, and its cut-offs see allowed documents alone.
@@ -129,9 +132,9 @@ class GuardedReranker:
         scorers = {RANKING: self.reranker.scorer, **{name: guard.scorer for name, guard in self._guards.items()}}
         try:
             found = judge_all([(scorers[name], own) for name, own in asks.items()])
-        except ScorerError:
+            return self.decide(query, dict(zip(asks, found, strict=True)), prior=prior, top_k=top_k)
+        except _OF_A_TEXT:
             return self._without_broken(query, documents, prior, top_k)
-        return self.decide(query, dict(zip(asks, found, strict=True)), prior=prior, top_k=top_k)
 
     def ask(self, query: Conversation, documents: Sequence[Any]) -> dict[str, list[Ask]]:
         """What to score: the reranker's asks as "ranking", and those of every guard by its name."""
@@ -187,13 +190,13 @@ class GuardedReranker:
     def _without_broken(
         self, query: Conversation, documents: list[Any], prior: list[float] | None, top_k: int | None
     ) -> Retrieved:
-        """The same without the documents on which a guard's scorer breaks, each found by itself."""
+        """The same without the documents of which a guard makes no verdict, each found by itself."""
         errors = {}
         for i, text in enumerate(self.reranker.ask(query, documents)[0].texts):
             try:
                 for guard in self._bound(query).values():
                     guard.decide(judge(guard.scorer, guard.ask([text])))
-            except ScorerError as error:
+            except _OF_A_TEXT as error:
                 errors[i] = str(error)
         if not errors:  # it is the reranker's scorer, or one that breaks on no single document
             ranking = judge(self.reranker.scorer, self.reranker.ask(query, documents))

@@ -184,8 +184,10 @@ def test_one_scorer_is_called_once():
 
 def test_several_guards_each_with_a_verdict():
     guards = {"safety": Guard(ToyScorer(), {"attack": Rule("attack", 0.5)}), "tidy": GUARD}
-    found = GuardedReranker(Reranker(ToyScorer()), guards)(QUESTION, DOCUMENTS)
-    assert places(found.dropped) == [3, 1]
+    documents = [*DOCUMENTS, "spam"]  # which one of them allows
+    found = GuardedReranker(Reranker(ToyScorer()), guards)(QUESTION, documents)
+    assert places(found.dropped) == [3, 1, 7]
+    assert [v.allowed for v in found.dropped[2].verdicts.values()] == [True, False]
     assert found.dropped[0].broken == ("attack", "spam")  # each rule once
     assert list(found.kept[0].verdicts) == ["safety", "tidy"]
     assert found.kept[0].verdicts["tidy"] == GUARD(DOCUMENTS[0])
