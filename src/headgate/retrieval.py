@@ -10,18 +10,19 @@ from typing import Any, Literal
 
 from headgate.arguments import listed, named
 from headgate.conversation import Conversation, last_turns
-from headgate.errors import ScorerError
-from headgate.guard import Guard, Rule, Verdict
+from headgate.errors import ScorerError, TextTooLongError
+from headgate.guard import Guard
 from headgate.passes import judge_all, rows_of
 from headgate.rerank import Hit, Reranker
 from headgate.scores import Ask, Label, Scores, as_label, judge
+from headgate.verdict import Rule, Verdict
 
 QUERY = "{query}"
 """The label of a rule that stands for the query, in the call that brings it."""
 
 RANKING = "ranking"
 
-_OF_A_TEXT = (ScorerError,)  # errors that one document may cause, and others need not pay for
+_OF_A_TEXT = (ScorerError, TextTooLongError)  # errors that one document may cause, and others need not pay for
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Unjudged:
 
     Attributes:
         index: Where it stood in the list that came in.
-        error: What the scorer said.
+        error: What the guard or its scorer said.
     """
 
     index: int
@@ -81,8 +82,8 @@ class GuardedReranker:
 
         Guard(nli, {"contradicts": Rule(Label(QUERY, verbatim=True, relation="contradiction"), 0.5)})
 
-    It fails closed: a document whose verdict can't be made, since a guard's scorer breaks its contract on it, is not
-    kept.
+    It fails closed: a document whose verdict can't be made, since a guard's scorer breaks its contract on it or
+    a guard refuses its length, is not kept.
 
     Args:
         reranker: Ranks; its ``text`` says where a document's words are, and its cut-offs see allowed documents alone.

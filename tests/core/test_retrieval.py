@@ -265,6 +265,19 @@ def test_a_document_without_a_verdict_is_not_kept_and_the_others_are(on_broken):
     assert [p.hit.prior for p in found.kept] == ([3, 2] if on_broken == "drop" else [3, 4, 2])
 
 
+def test_a_document_that_a_guard_finds_too_long_is_not_kept_and_the_others_are():
+    class Windows(ToyScorer):
+        def score(self, texts, labels):
+            found = super().score(texts, labels)
+            return replace(found, windows=found.windows + np.array([[len(t) > 20] for t in texts]))
+
+    guard = Guard(Windows(), {"attack": Rule("attack", 0.5)}, on_overflow="error")
+    found = GuardedReranker(Reranker(ToyScorer()), guard)(QUESTION, ["wrong " * 9, "attack", "invoice"])
+    assert (places(found.kept), places(found.dropped)) == ([2], [1])
+    assert [u.index for u in found.unjudged] == [0]
+    assert "2 windows" in found.unjudged[0].error
+
+
 def test_no_verdict_on_any_keeps_none():
     guard = Guard(Breaks(), {"attack": Rule("attack", 0.5)})
     found = GuardedReranker(Reranker(ToyScorer()), guard)(QUESTION, ["broken", "broken too"])
