@@ -1,6 +1,6 @@
 """Several judgements of one text in the fewest passes: routes, guards, and plain readings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,6 +12,9 @@ from headgate.scores import Ask, Floats, Label, Scorer, Scores, as_label, judge
 
 PORTION = 1024
 """Texts of one plan: the token states that scorers on one encoder share are then at most some 400 MB."""
+
+CHARACTERS = 2_000_000
+"""Of one plan, a text counted once for every label: families cut longer ones ask by ask, which reads a text again."""
 
 
 class Task(Protocol):
@@ -138,11 +141,26 @@ class Panel:
         """The results on each text, in order."""
         texts = listed("texts", texts)
         out = []
-        for start in range(0, len(texts), PORTION):
-            asks = self.ask(texts[start : start + PORTION])
+        for portion in self._portions(texts):
+            asks = self.ask(texts[portion])
             found = judge_all([(self._tasks[name].scorer, own) for name, own in asks.items()])
             out += self.decide(dict(zip(asks, found, strict=True)))
         return out
+
+    def _portions(self, texts: Sequence[Conversation]) -> Iterator[slice]:
+        """Texts of one plan each, in order."""
+        sizes = [0] * len(texts)
+        for ask in [ask for own in self.ask(texts).values() for ask in own]:
+            for i, text in enumerate(ask.texts[: len(texts)]):
+                sizes[i] += len(text) * len(ask.labels)
+        start = held = 0
+        for i, size in enumerate(sizes):
+            if i > start and (held + size > CHARACTERS or i - start == PORTION):
+                yield slice(start, i)
+                start, held = i, 0
+            held += size
+        if texts:
+            yield slice(start, len(texts))
 
     def ask(self, texts: Sequence[Conversation]) -> dict[str, list[Ask]]:
         """What every task asks of its scorer, by the task's name."""

@@ -91,6 +91,16 @@ def test_many_texts_are_asked_in_portions():
     assert found[-1]["a"] == Reader(Heads(), ["x"])(f"text {PORTION + 2}")
 
 
+def test_long_texts_make_smaller_portions(monkeypatch):
+    monkeypatch.setattr("headgate.panel.CHARACTERS", 20)
+    scorer = Heads()
+    texts = ["abcd", "abc", "abcdefghijkl", "a", "b", "", "c"]  # two labels count each twice
+    found = Panel({"a": Reader(scorer, ["x"]), "b": Reader(scorer, ["y"])}).many(texts)
+    assert scorer.read == texts
+    assert scorer.calls == [2, 2, 2]  # the two first, the long one alone, the rest
+    assert [one["a"] for one in found] == Reader(Heads(), ["x"]).many(texts)
+
+
 def test_no_texts_give_no_results_and_an_iterator_is_read_once():
     panel = Panel(tasks())
     assert panel.many([]) == []
