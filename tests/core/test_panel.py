@@ -94,10 +94,10 @@ def test_many_texts_are_asked_in_portions():
 def test_long_texts_make_smaller_portions(monkeypatch):
     monkeypatch.setattr("headgate.panel.CHARACTERS", 20)
     scorer = Heads()
-    texts = ["abcd", "abc", "abcdefghijkl", "a", "b", "", "c"]  # two labels count each twice
+    texts = ["abcd", "abc", "abde", "abcdefghijkl", "a", "b", "", "c"]  # two labels count each twice
     found = Panel({"a": Reader(scorer, ["x"]), "b": Reader(scorer, ["y"])}).many(texts)
     assert scorer.read == texts
-    assert scorer.calls == [2, 2, 2]  # the two first, the long one alone, the rest
+    assert scorer.calls == [2, 2, 2, 2]  # two, which leave no room for the third, the long one alone, the rest
     assert [one["a"] for one in found] == Reader(Heads(), ["x"]).many(texts)
 
 
