@@ -16,9 +16,9 @@ SOURCES = sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("integrations/*/src/**/*
 ADAPTERS = sorted(ROOT.glob("integrations/*/src/**/*.py"))
 CORE = [
     "arguments", "bias", "bounds", "calibration", "certificate", "chances", "conversation", "coverage", "cutting",
-    "decision", "errors", "evidence", "ground", "guard", "holding", "labelled", "lengths", "literals", "promise",
-    "rerank", "route", "rules", "scores", "sentences", "stream", "testing", "thresholds", "tree", "verdict",
-    "wrapped",
+    "decision", "errors", "evidence", "ground", "guard", "holding", "labelled", "lengths", "literals", "panel",
+    "passes", "promise", "rerank", "retrieval", "route", "rules", "scores", "sentences", "stream", "testing",
+    "thresholds", "tree", "verdict", "wrapped",
 ]  # fmt: skip
 PROJECTS = [ROOT / "pyproject.toml", *sorted(ROOT.glob("integrations/*/pyproject.toml"))]
 MAX_LINES = 300

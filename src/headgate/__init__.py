@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from headgate.guard import Guard
     from headgate.holding import GuardedStream, Held, StreamEvent
     from headgate.loading import load
+    from headgate.panel import Panel, Reader, Reading
     from headgate.promise import Promise
     from headgate.rerank import Hit, Reranker
+    from headgate.retrieval import GuardedReranker, Passage, Retrieved, Unjudged
     from headgate.route import Router
     from headgate.runtime.worker import Worker
     from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge
@@ -59,6 +61,7 @@ _HOME = {
     "Embedder": "scores",
     "Grounding": "ground",
     "Guard": "guard",
+    "GuardedReranker": "retrieval",
     "GuardedStream": "holding",
     "HeadgateError": "errors",
     "Held": "holding",
@@ -69,9 +72,14 @@ _HOME = {
     "MissingExtraError": "errors",
     "NotCalibratedError": "errors",
     "OverloadedError": "errors",
+    "Panel": "panel",
+    "Passage": "retrieval",
     "Permuted": "bias",
     "Promise": "promise",
+    "Reader": "panel",
+    "Reading": "panel",
     "Reranker": "rerank",
+    "Retrieved": "retrieval",
     "RouteTree": "tree",
     "Router": "route",
     "Rule": "verdict",
@@ -84,6 +92,7 @@ _HOME = {
     "StreamGuard": "stream",
     "TaskHeads": "families.tasksource",
     "TextTooLongError": "errors",
+    "Unjudged": "retrieval",
     "UnknownLabelError": "errors",
     "Verdict": "verdict",
     "Weights": "examples",
@@ -112,6 +121,7 @@ __all__ = [
     "Embedder",
     "Grounding",
     "Guard",
+    "GuardedReranker",
     "GuardedStream",
     "HeadgateError",
     "Held",
@@ -122,9 +132,14 @@ __all__ = [
     "MissingExtraError",
     "NotCalibratedError",
     "OverloadedError",
+    "Panel",
+    "Passage",
     "Permuted",
     "Promise",
+    "Reader",
+    "Reading",
     "Reranker",
+    "Retrieved",
     "RouteTree",
     "Router",
     "Rule",
@@ -137,6 +152,7 @@ __all__ = [
     "StreamGuard",
     "TaskHeads",
     "TextTooLongError",
+    "Unjudged",
     "UnknownLabelError",
     "Verdict",
     "Weights",

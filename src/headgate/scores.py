@@ -121,8 +121,8 @@ class Scorer(Protocol):
     """Anything that judges texts by labels; no base class is needed.
 
     ``score_many(asks: Sequence[Ask]) -> list[Scores]`` is optional and makes one batch plan of
-    several cross products. ``thresholds`` (label -> probability), ``split_label`` and ``close``
-    are optional too.
+    several cross products. ``thresholds`` (label -> probability), ``split_label``, ``close``, ``run`` and
+    ``remembering`` (:mod:`headgate.passes`) are optional too.
     """
 
     @property

@@ -7,7 +7,7 @@ from headgate.arguments import listed
 from headgate.conversation import Conversation
 from headgate.decision import Decision
 from headgate.route import Router
-from headgate.scores import Ask, Scores, judge
+from headgate.scores import Ask, Scorer, Scores, judge
 
 SEPARATOR = "/"
 
@@ -59,6 +59,11 @@ class RouteTree:
                 raise ValueError("a level of the tree has multi set; expected routers that choose one route.")
             if router.scorer is not self.router.scorer:
                 raise ValueError("a level of the tree has a scorer of its own; expected one scorer for all.")
+
+    @property
+    def scorer(self) -> Scorer:
+        """What all levels ask."""
+        return self.router.scorer
 
     def routers(self) -> Iterator[Router]:
         """Every level's, a router before those below it."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate import Router, RouteTree, judge
+from headgate import Panel, Router, RouteTree, judge
 from headgate.testing import ToyScorer
 
 SCORER = ToyScorer()
@@ -90,6 +90,12 @@ def test_only_branches_that_are_taken_are_scored():
 def test_trees_that_can_not_be_walked_are_refused(below, error, message):
     with pytest.raises(error, match=message):
         RouteTree(Router(SCORER, ["money", "device"]), below)
+
+
+def test_a_tree_sits_on_a_panel():
+    texts = ["money refund", "battery"]
+    found = Panel({"tree": tree(), "flat": Router(SCORER, ["money", "device"])}).many(texts)
+    assert [each["tree"] for each in found] == tree().many(texts)
 
 
 def test_names_that_hold_the_separator_are_refused():

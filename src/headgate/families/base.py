@@ -16,6 +16,7 @@ from headgate.runtime.batching import Forward, Ids, Work, packed, work
 from headgate.runtime.cache import CachedForward
 from headgate.runtime.device import Run
 from headgate.runtime.spread import SpreadForward
+from headgate.runtime.states import Memo
 from headgate.runtime.tokenizer import Encoded, Tokenizer
 from headgate.runtime.windows import characters, windows
 from headgate.runtime.worker import SharedForward, Worker
@@ -151,6 +152,15 @@ class Family(ABC):
         if not isinstance(megabytes, int) or megabytes < 1:
             raise ValueError(f"megabytes is {megabytes!r}; expected a whole number, at least 1.")
         return self._through(CachedForward(self._core.forward, megabytes << 20))
+
+    def remembering(self, memo: Memo) -> Self:
+        """For one call: the same scorer, which runs no row that another with this memo, on its encoder, has run.
+
+        Args:
+            memo: An empty dict, the same for every scorer of the call; all take it before the first is asked.
+        """
+        remember = getattr(self._core.forward, "remembering", None)
+        return self if remember is None else self._through(remember(memo))
 
     def shared(self, worker: Worker | None = None) -> Self:
         """The same scorer for many callers, as of a server: what they ask at the same time shares batches.

@@ -1,13 +1,13 @@
 """From one number a window to Scores."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headgate.families.base import Encoder
-from headgate.scores import EMPTY_LOG_ODDS, Ask, Floats, Meaning, Scores, blank
+from headgate.scores import EMPTY_LOG_ODDS, Ask, Floats, Label, Meaning, Scores, as_label, blank
 
 SAME = 1e-4
 """Log-odds that differ by no more are the same, as far as float32 goes."""
@@ -71,3 +71,25 @@ def answer(  # noqa: PLR0913  what a Scores is made of, by name
         empty=empty,
         exclusive=exclusive,
     )
+
+
+def together(asks: Sequence[Ask]) -> tuple[list[Ask], list[tuple[int, list[int]]]]:
+    """One ask for all that are of the same texts, for scorers whose labels don't see one another.
+
+    Returns:
+        The joined asks; and for each of the given ones, which of them holds it, and in which columns.
+    """
+    labels: dict[tuple[str, ...], dict[Label, str | Label]] = {}
+    for ask in asks:
+        labels.setdefault(tuple(ask.texts), {}).update((as_label(label), label) for label in ask.labels)
+    order = {texts: k for k, texts in enumerate(labels)}
+    column = {texts: {label: j for j, label in enumerate(own)} for texts, own in labels.items()}
+    keys = [tuple(ask.texts) for ask in asks]
+    places = [(order[key], [column[key][as_label(x)] for x in ask.labels]) for key, ask in zip(keys, asks, strict=True)]
+    return [Ask(texts, list(own.values())) for texts, own in labels.items()], places
+
+
+def columns_of(scores: Scores, labels: Sequence[int]) -> Scores:
+    """The scores of some of the labels, by index, in that order."""
+    at = list(labels)
+    return replace(scores, log_odds=scores.log_odds[:, at], windows=scores.windows[:, at], spans=scores.spans[:, at])

@@ -30,7 +30,7 @@ import numpy as np
 
 from headgate.errors import CheckpointError
 from headgate.families.base import LEAST_ROOM, Core, Encoder, Family, core, cut
-from headgate.families.folding import Spot, strongest
+from headgate.families.folding import Spot, columns_of, strongest, together
 from headgate.families.gliclass_files import fill, length, tokenizers
 from headgate.models.checkpoint import Checkpoint, Json
 from headgate.models.gliclass import ISOLATED, GLiClass, GLiClassConfig, reads_layers
@@ -85,6 +85,13 @@ class GLiClassScorer(Family):
             LabelTooLongError: A label leaves the text less than a quarter of the model's length.
             LabelError: Contradiction asked of a model that knows only true and not true.
         """
+        if self._config.isolate_labels and len(asks) > 1:  # then whatever is asked of a text takes one row
+            joined, places = together(asks)
+            found = self._prompted(joined)
+            return [columns_of(found[k], at) for k, at in places]
+        return self._prompted(asks)
+
+    def _prompted(self, asks: Sequence[Ask]) -> list[Scores]:
         texts, labels = self._encoder(asks), Encoder(self._labels)
         labels.add([self._render(label) for ask in asks for label in ask.labels])
         rows: list[Row] = []

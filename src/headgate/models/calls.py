@@ -1,6 +1,6 @@
 """A batch through a model to one array a row: what each family's Forward returns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,8 @@ from headgate.errors import CheckpointError
 from headgate.models.checkpoint import Checkpoint
 from headgate.models.multi_head import MultiHead, Pooling
 from headgate.models.packed.encoder import PackedEncoder, mask_for
+from headgate.runtime.batching import Array
+from headgate.runtime.states import FromStates
 from headgate.runtime.torch_forward import Batch, Module
 
 
@@ -59,19 +61,39 @@ def class_logits(model: nn.Module) -> Module:
     return call
 
 
-def head_logits(model: MultiHead, heads: Sequence[str]) -> Module:
+def head_logits(model: MultiHead, heads: Sequence[str]) -> FromStates:
     """(rows, all classes) logits of several heads side by side, from one pass."""
-    model = model.reading_pooled()
+    pooled = model.reading_pooled()
 
     def call(batch: Batch) -> Tensor:
-        found = model(batch.ids, mask_for(model.backbone, batch), batch.types, heads)
+        found = pooled(batch.ids, mask_for(pooled.backbone, batch), batch.types, heads)
         return torch.cat([found[name] for name in heads], dim=-1)
 
-    return call
+    @torch.inference_mode()
+    def read(states: Array) -> Array:
+        found = model.read(torch.from_numpy(states).to(next(model.heads.parameters()).device), heads)
+        logits: Array = torch.cat([found[name] for name in heads], dim=-1).cpu().numpy()
+        return logits
+
+    return _from_states(model, call, read)
 
 
-def sentence_vectors(model: MultiHead) -> Module:
+def sentence_vectors(model: MultiHead) -> FromStates:
     """(rows, hidden) pooled states."""
+    return _from_states(model, _pooled(model), lambda states: states)
+
+
+def token_states(model: MultiHead) -> FromStates:
+    """For each row (tokens + 1, hidden): its token states, and behind them the pooled state."""
+    return _from_states(model, _states(model), None)
+
+
+def _from_states(model: MultiHead, alone: Module, read: Callable[[Array], Array] | None) -> FromStates:
+    key = (model.backbone, model.pooling, model.normalize)  # what pooled states depend on
+    return FromStates(alone, _states(model), _pooled(model), key, read)
+
+
+def _pooled(model: MultiHead) -> Module:
     model = model.reading_pooled()
 
     def call(batch: Batch) -> Tensor:
@@ -80,9 +102,7 @@ def sentence_vectors(model: MultiHead) -> Module:
     return call
 
 
-def token_states(model: MultiHead) -> Module:
-    """For each row (tokens + 1, hidden): its token states, and behind them the pooled state."""
-
+def _states(model: MultiHead) -> Module:
     def call(batch: Batch) -> list[Tensor]:
         states = model.encode(batch.ids, mask_for(model.backbone, batch), batch.types)
         pooled = model.pool(states, batch.mask)

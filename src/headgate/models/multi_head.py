@@ -86,7 +86,10 @@ class MultiHead(nn.Module):
         self, ids: Tensor, mask: Tensor, types: Tensor | None = None, heads: Sequence[str] | None = None
     ) -> dict[str, Tensor]:
         """Class logits of the named heads (all of them when None), each (B, classes) in float32."""
-        pooled = self.pool(self.encode(ids, mask, types), mask)
+        return self.read(self.pool(self.encode(ids, mask, types), mask), heads)
+
+    def read(self, pooled: Tensor, heads: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Class logits of the named heads (all of them when None), each (B, classes), from pooled states (B, D)."""
         # The last linear layer runs in float32 whatever the body's dtype: bf16 logits tie and flip close decisions.
         with torch.autocast(pooled.device.type, enabled=False):
             return {name: self._head(name, pooled) for name in (self.heads if heads is None else heads)}

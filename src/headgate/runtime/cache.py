@@ -4,10 +4,12 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from headgate.runtime.batching import Array, Forward, Row, Work, budget, work
+from headgate.runtime.states import Memo
 
 
 class CachedForward:
@@ -28,6 +30,14 @@ class CachedForward:
 
     def __call__(self, rows: Sequence[Row]) -> list[Array]:
         """One array a row, in order."""
+        return self._asking(self._forward, rows)
+
+    def remembering(self, memo: Memo) -> Forward:
+        """For one call: the same memory, over the forward inside as :mod:`headgate.runtime.states` has it."""
+        inside = getattr(self._forward, "remembering", None)
+        return self if inside is None else partial(self._asking, inside(memo))
+
+    def _asking(self, forward: Forward, rows: Sequence[Row]) -> list[Array]:
         if os.getpid() != self._process:  # another thread of the parent may have held the lock
             self._lock, self._process = threading.Lock(), os.getpid()
             self._bytes = sum(array.nbytes for array in self._kept.values())
@@ -39,7 +49,7 @@ class CachedForward:
                     self._kept.move_to_end(key)
                     found[key] = self._kept[key]
         new = {key: row for key, row in zip(keys, rows, strict=True) if key not in found}
-        for key, array in zip(new, self._forward(list(new.values())), strict=True):
+        for key, array in zip(new, forward(list(new.values())), strict=True):
             own = np.array(array)  # a row of a batch would keep the whole batch in memory
             own.flags.writeable = False  # it is handed out again and again
             found[key] = own

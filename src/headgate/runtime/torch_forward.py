@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
@@ -11,8 +12,9 @@ import numpy as np
 import torch
 
 from headgate.errors import ClosedError
-from headgate.runtime.batching import Answers, Array, Row, Work, run
+from headgate.runtime.batching import Answers, Array, Forward, Row, Work, run
 from headgate.runtime.device import fetched, there, token_budget
+from headgate.runtime.states import FromStates, Memo, Remembering
 
 log = logging.getLogger(__name__)
 
@@ -74,20 +76,29 @@ class TorchForward:
         Raises:
             ClosedError: After :meth:`close`, or in the child of a fork with a model on a GPU.
         """
+        return self.through(rows)
+
+    def through(self, rows: Sequence[Row], module: Module | None = None) -> list[Array]:
+        """The same through another module of the same model, which counts as this one's work."""
         if os.getpid() != self._process:
             self._adopt()
         if self._module is None:
             raise ClosedError("this scorer was closed; load it again to go on.")
-        return run(rows, self.max_tokens, self._launch, packed=self.packed)
+        return run(rows, self.max_tokens, partial(self._launch, module=module), packed=self.packed)
+
+    def remembering(self, memo: Memo) -> Forward:
+        """For one call: the same, which runs no row that another reader of the same states has run."""
+        module = self._module
+        return Remembering(self.through, module, memo) if isinstance(module, FromStates) else self
 
     def close(self) -> None:
         """Let go of the model; its memory is free once no other scorer shares it."""
         with self._lock:
             self._module = None
 
-    def _launch(self, rows: list[Row]) -> Answers:
+    def _launch(self, rows: list[Row], module: Module | None) -> Answers:
         try:
-            return self._begin(rows)
+            return self._begin(rows, module)
         except torch.OutOfMemoryError:
             if len(rows) == 1:
                 raise
@@ -95,16 +106,16 @@ class TorchForward:
             log.warning("out of memory on %s: batches hold %d tokens from now on", self._device, self.max_tokens)
         # Not in the except clause, where the traceback keeps the tensors of the batch that failed.
         half = len(rows) // 2
-        first, second = self._launch(rows[:half]), self._launch(rows[half:])
+        first, second = self._launch(rows[:half], module), self._launch(rows[half:], module)
         return lambda: [*first(), *second()]
 
-    def _begin(self, rows: list[Row]) -> Answers:
+    def _begin(self, rows: list[Row], module: Module | None) -> Answers:
         with self._lock, torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
             if self._module is None:
                 raise ClosedError("this scorer was closed while a call was running.")
             batch = self._padded(rows)
             begun = perf_counter()
-            answers = _answers(self._module(batch))
+            answers = _answers((module or self._module)(batch))
             tokens = sum(batch.lengths)
             processed = tokens if self.packed else batch.ids.numel()
             self.work += Work(len(rows), tokens, processed, perf_counter() - begun)
