@@ -16,7 +16,8 @@ SOURCES = sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("integrations/*/src/**/*
 ADAPTERS = sorted(ROOT.glob("integrations/*/src/**/*.py"))
 CORE = [
     "arguments", "bounds", "calibration", "certificate", "chances", "conversation", "coverage", "decision", "errors",
-    "guard", "labelled", "rerank", "route", "rules", "scores", "testing", "thresholds", "verdict",
+    "guard", "labelled", "plain", "receipts", "rerank", "route", "rules", "scores", "shadow", "testing", "thresholds",
+    "verdict", "watch",
 ]  # fmt: skip
 PROJECTS = [ROOT / "pyproject.toml", *sorted(ROOT.glob("integrations/*/pyproject.toml"))]
 MAX_LINES = 300

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from headgate.calibration import Calibrated, Calibration
     from headgate.certificate import Certificate
+    from headgate.config import restore, save
     from headgate.coverage import Coverage
     from headgate.decision import Decision
     from headgate.errors import (
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
     from headgate.families.tasksource import TaskHeads
     from headgate.guard import Guard
     from headgate.loading import load
+    from headgate.receipts import Log, Receipt, replay
     from headgate.rerank import Hit, Reranker
     from headgate.route import Router
     from headgate.runtime.worker import Worker
     from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge
+    from headgate.shadow import Logged
     from headgate.verdict import Rule, Verdict
+    from headgate.watch import Drift, drift
 
 _HOME = {
     "Ask": "scores",
@@ -44,6 +48,7 @@ _HOME = {
     "DataError": "errors",
     "Decision": "decision",
     "DeviceError": "errors",
+    "Drift": "watch",
     "Embedder": "scores",
     "Guard": "guard",
     "HeadgateError": "errors",
@@ -51,9 +56,12 @@ _HOME = {
     "Label": "scores",
     "LabelError": "errors",
     "LabelTooLongError": "errors",
+    "Log": "receipts",
+    "Logged": "shadow",
     "MissingExtraError": "errors",
     "NotCalibratedError": "errors",
     "OverloadedError": "errors",
+    "Receipt": "receipts",
     "Reranker": "rerank",
     "Router": "route",
     "Rule": "verdict",
@@ -66,8 +74,12 @@ _HOME = {
     "UnknownLabelError": "errors",
     "Verdict": "verdict",
     "Worker": "runtime.worker",
+    "drift": "watch",
     "judge": "scores",
     "load": "loading",
+    "replay": "receipts",
+    "restore": "config",
+    "save": "config",
 }
 
 __version__ = "0.1.0"
@@ -82,6 +94,7 @@ __all__ = [
     "DataError",
     "Decision",
     "DeviceError",
+    "Drift",
     "Embedder",
     "Guard",
     "HeadgateError",
@@ -89,9 +102,12 @@ __all__ = [
     "Label",
     "LabelError",
     "LabelTooLongError",
+    "Log",
+    "Logged",
     "MissingExtraError",
     "NotCalibratedError",
     "OverloadedError",
+    "Receipt",
     "Reranker",
     "Router",
     "Rule",
@@ -104,8 +120,12 @@ __all__ = [
     "UnknownLabelError",
     "Verdict",
     "Worker",
+    "drift",
     "judge",
     "load",
+    "replay",
+    "restore",
+    "save",
 ]
 
 

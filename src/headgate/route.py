@@ -192,6 +192,8 @@ class Router:
             null=null,
             coverage=coverage(scores, i),
             certificate=certificate,
+            top=float(chances.top[i]),
+            cut=self.cut,
         )
 
     def _pins(self) -> dict[str, str]:

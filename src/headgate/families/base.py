@@ -10,6 +10,7 @@ import numpy as np
 
 from headgate.calibration import Calibration
 from headgate.errors import CheckpointError, LabelError, LabelTooLongError
+from headgate.families.origin import Origin
 from headgate.models.checkpoint import Checkpoint
 from headgate.runtime.batching import Forward, Ids, Work, packed, work
 from headgate.runtime.cache import CachedForward
@@ -37,6 +38,7 @@ class Core:
         fingerprint: Of weights, template and classes.
         calibration: Applied to every score; None leaves the model's own numbers.
         run: How the model runs; None where nobody said.
+        origin: How it was loaded; None where it was made of its parts.
     """
 
     tokenizer: Tokenizer
@@ -47,6 +49,7 @@ class Core:
     fingerprint: str
     calibration: Calibration | None = None
     run: Run | None = None
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         if self.template.count("{}") != 1:
@@ -118,6 +121,11 @@ class Family(ABC):
         return self._core.run
 
     @property
+    def origin(self) -> Origin | None:
+        """How it was loaded; None where it was made of its parts. Caches, workers and copies are no part of that."""
+        return self._core.origin
+
+    @property
     def work(self) -> Work:
         """What its model has run so far, for whoever asked: rows, tokens, padding, seconds."""
         return work(self._core.forward)
@@ -170,9 +178,16 @@ class Family(ABC):
             )
         return self._through(SpreadForward([self._core.forward, *(c._core.forward for c in copies)]))
 
+    def loaded_as(self, origin: Origin) -> Self:
+        """The same scorer, which says so."""
+        return self._with(replace(self._core, origin=origin))
+
     def _through(self, forward: Forward) -> Self:
+        return self._with(replace(self._core, forward=forward))
+
+    def _with(self, core: Core) -> Self:
         twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__, _core=replace(self._core, forward=forward))
+        twin.__dict__.update(self.__dict__, _core=core)
         return twin
 
     def split_label(self, label: str) -> list[str]:
