@@ -17,6 +17,13 @@ SHOWN = {
         r"^blocked by injection \| ",
         r"broken=\('promises a refund',\)",
     ),
+    "certified_router": (
+        r"^P\(wrong \| routed\) <= 0\.15, confidence 0\.9: guaranteed True$",
+        r"^  where: mini/route\nthreshold: 0\.\d+$",
+        r"^shipping +has my package.*\ninvoice +your invoice.*\nnone of these +what shall",
+        r"^with a threshold of 0\.9999 [12] of 3 decisions change",
+        r"^too few texts to tell: 3 of 100\.$",
+    ),
     "own_scorer": (r"^0\.\d+  Where to put the hub", r"^the hub$"),
     "langchain_rag": (
         r"cancel my subscription\?  ->  cancel_subscription\n.*Cancelling",

@@ -101,7 +101,7 @@ def wilson(errors: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
 
 
 def chi_square(freedom: int, p: float) -> float:
-    """The quantile p of chi-square, to 1% for p of 0.9 and above.
+    """The quantile p of chi-square, for p of 0.9 and above to 1%, or 3% below 4 degrees of freedom.
 
     Source: Wilson & Hilferty, "The distribution of chi-square", 1931.
     """

@@ -120,7 +120,7 @@ def route(
     documents = read_documents(files, field, whole)
     if config is not None:
         router = _restored(
-            config, Router, device, [named, threshold, multi, model != "mini/route", revision, max_length]
+            config, Router, device, [named, threshold is not None, multi, model != "mini/route", revision, max_length]
         )
     else:
         scorer = _scorer(model, revision=revision, device=device, max_length=max_length)
@@ -146,7 +146,7 @@ def guard(
     if not documents:  # a guard that saw nothing must not look like one that allowed all
         raise ValueError("there is nothing to guard; expected at least one document.")
     if config is not None:
-        given = [rules, threshold, unreadable != 0.5, model != "mini/guard", revision, max_length]
+        given = [rules, threshold is not None, unreadable != 0.5, model != "mini/guard", revision, max_length]
         judged = _restored(config, Guard, device, given)
     else:
         scorer = _scorer(model, revision=revision, device=device, max_length=max_length)
@@ -181,7 +181,7 @@ def _own(model: str, scorer: Scorer) -> list[str]:
 
 def _restored(config: Path, kind: type[Noun], device: str, given: Sequence[object]) -> Noun:
     """What a file holds, if it is what the command wants."""
-    if any(one not in (None, False) and one != {} for one in given):
+    if any(given):
         raise ValueError(f"--config {config} came with options that it holds; expected it alone, but for --device.")
     from headgate import restore  # here, because it brings torch
 

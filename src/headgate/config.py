@@ -248,8 +248,16 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _as_yaml(body: Mapping[str, Any]) -> str:
     import yaml  # here, as only some files need it
 
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc]  # it has no types
+        def represent_str(self, text: str) -> object:
+            # Unquoted, some line ends of Unicode come back as others; escaped, all is on one line.
+            return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+    Dumper.add_representer(str, Dumper.represent_str)
     # One thing a line, however long: what changed shows as one line.
-    words: str = yaml.safe_dump(body, sort_keys=False, allow_unicode=True, default_flow_style=False, width=2**31)
+    words: str = yaml.dump(
+        body, Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=2**31
+    )
     return words
 
 
@@ -258,7 +266,7 @@ def _from_yaml(words: str) -> object:
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: ANN401
-            _once([(key.value, None) for key, _ in node.value])
+            _once([(key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
             found: dict[Any, Any] = super().construct_mapping(node, deep)
             return found
 
