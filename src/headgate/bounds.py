@@ -4,8 +4,8 @@ They hold for examples drawn as later texts will be, whatever the model; none of
 """
 
 import math
+import statistics
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -88,6 +88,15 @@ def last_proven(errors: Sequence[int], n: Sequence[int], *, rate: float, confide
     return len(errors) - 1
 
 
+def chi_square(freedom: int, p: float) -> float:
+    """The quantile p of chi-square, for p of 0.9 and above to 1%, or 3% below 4 degrees of freedom.
+
+    Source: Wilson & Hilferty, "The distribution of chi-square", 1931.
+    """
+    spread = 2 / (9 * freedom)
+    return float(freedom * (1 - spread + statistics.NormalDist().inv_cdf(p) * math.sqrt(spread)) ** 3)
+
+
 def wilson(errors: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
     """A cautious guess of the rate: the upper end of Wilson's interval at one standard deviation; 1 where n is 0.
 
@@ -98,15 +107,6 @@ def wilson(errors: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
     p = k / some
     upper = (p + 0.5 / some + np.sqrt(p * (1 - p) / some + 0.25 / some**2)) / (1 + 1 / some)
     return np.where(of > 0, upper, 1.0)
-
-
-def chi_square(freedom: int, p: float) -> float:
-    """The quantile p of chi-square, for p of 0.9 and above to 1%, or 3% below 4 degrees of freedom.
-
-    Source: Wilson & Hilferty, "The distribution of chi-square", 1931.
-    """
-    spread = 2 / (9 * freedom)
-    return float(freedom * (1 - spread + NormalDist().inv_cdf(p) * math.sqrt(spread)) ** 3)
 
 
 def _log_factorials(n: int) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from headgate.conversation import Conversation, last_turns
 from headgate.coverage import Overflow, coverage, overflow, refuse_long
 from headgate.errors import DataError
 from headgate.labelled import Halves, truth_matrix
-from headgate.rules import calibrations, proofs, tops
+from headgate.rules import calibrations, proofs
 from headgate.scores import Ask, Label, Scorer, Scores, as_label, judge, logistic
 from headgate.verdict import UNREADABLE, Rule, Verdict
 
@@ -159,7 +159,7 @@ class Guard:
         proven = proofs(blocked, true, ~halves.fit, goal, names if by == "rule" else None)
         own = {name: proven[name if by == "rule" else ALL].threshold for name in names}
         fitted = replace(calibrated, forbid={name: replace(rules[name], threshold=own[name]) for name in names})
-        return replace(fitted, certificate=made(halves, goal, proven, top=tops(p), pins=fitted._pins()))
+        return replace(fitted, certificate=made(halves, goal, proven, top=_top(p), pins=fitted._pins()))
 
     @cached_property
     def _labels(self) -> list[str | Label]:
@@ -217,3 +217,9 @@ def _broken(truth: object, names: Sequence[str]) -> object:
     if len(names) > 1:
         raise DataError(f"a truth is {truth}, and there are {len(names)} rules; expected the names of those it breaks.")
     return names if truth else None
+
+
+def _top(p: Array) -> Array:
+    """(n,) highest log-odds of a rule."""
+    most = np.clip(p.max(axis=1), 1e-300, 1 - 1e-16)
+    return np.asarray(np.log(most) - np.log1p(-most))

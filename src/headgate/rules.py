@@ -55,12 +55,6 @@ def proofs(p: Array, true: Bools, held: Bools, goal: Goal, each: Sequence[str] |
     return {name: _proof(p[:, r], true[:, r], held, goal, len(each), repr(name)) for r, name in enumerate(each)}
 
 
-def tops(p: Array) -> Array:
-    """(n,) highest log-odds of a rule, of (n, rules) probabilities."""
-    most = np.clip(p.max(axis=1), 1e-300, 1 - 1e-16)
-    return np.asarray(np.log(most) - np.log1p(-most))
-
-
 def _proof(p: Array, unsafe: Bools, held: Bools, goal: Goal, rules: int, what: str) -> Proof:
     confidence = 1 - (1 - goal.confidence) / rules
     safe = goal.promise == "max_false_positive_rate"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from headgate.conversation import Conversation
 from headgate.decision import Decision
@@ -13,6 +13,7 @@ from headgate.verdict import Verdict
 R = TypeVar("R", Decision, Verdict)
 
 
+@runtime_checkable  # pydantic, which adapters are made of, wants to ask
 class Task(Protocol[R]):
     """A router or a guard."""
 

@@ -10,7 +10,6 @@ from headgate.certificate import Certificate
 from headgate.decision import Decision
 from headgate.errors import DataError
 from headgate.receipts import Receipt
-from headgate.rules import tops
 from headgate.verdict import Verdict
 
 LEAST = 100
@@ -127,4 +126,5 @@ def _edges(deciles: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
 def _top(result: Decision | Verdict) -> float:
     if isinstance(result, Decision):
         return result.top
-    return float(tops(np.array([list(result.probabilities.values())]))[0])
+    most = min(max(*result.probabilities.values(), 1e-300), 1 - 1e-16)  # as Guard.fit takes its deciles
+    return float(np.log(most) - np.log1p(-most))
