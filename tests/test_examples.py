@@ -33,6 +33,13 @@ SHOWN = {
         r"^no evidence .*a charger\.\n",
         r"^supported .*\n +\[2\] “Water inside the hub voids the warranty”, says the manual\.$",
     ),
+    "certified_router": (
+        r"^P\(wrong \| routed\) <= 0\.15, confidence 0\.9: guaranteed True$",
+        r"^  where: mini/route\nthreshold: 0\.\d+$",
+        r"^shipping +has my package.*\ninvoice +your invoice.*\nnone of these +what shall",
+        r"^with a threshold of 0\.9999 [12] of 3 decisions change",
+        r"^too few texts to tell: 3 of 100\.$",
+    ),
     "own_scorer": (r"^0\.\d+  Where to put the hub", r"^the hub$"),
     "guarded_stream": (
         r"^release: Hold its button .*\nhalt: characters \(87, 145\), \('toxic',\)\nthe model wrote \d\d of 52 words$",

@@ -17,8 +17,8 @@ ADAPTERS = sorted(ROOT.glob("integrations/*/src/**/*.py"))
 CORE = [
     "arguments", "bias", "bounds", "calibration", "certificate", "chances", "conversation", "coverage", "cutting",
     "decision", "errors", "evidence", "ground", "guard", "holding", "labelled", "lengths", "literals", "panel",
-    "passes", "promise", "rerank", "retrieval", "route", "rules", "scores", "sentences", "stream", "testing",
-    "thresholds", "tree", "verdict", "wrapped",
+    "passes", "plain", "promise", "receipts", "rerank", "retrieval", "route", "rules", "scores", "sentences",
+    "shadow", "stream", "testing", "thresholds", "tree", "verdict", "watch", "wrapped",
 ]  # fmt: skip
 PROJECTS = [ROOT / "pyproject.toml", *sorted(ROOT.glob("integrations/*/pyproject.toml"))]
 MAX_LINES = 300

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from headgate.bias import Debiased, Permuted
     from headgate.calibration import Calibrated, Calibration
     from headgate.certificate import Certificate
+    from headgate.config import restore, save
     from headgate.coverage import Coverage
     from headgate.decision import Decision
     from headgate.errors import (
@@ -33,15 +34,18 @@ if TYPE_CHECKING:
     from headgate.loading import load
     from headgate.panel import Panel, Reader, Reading
     from headgate.promise import Promise
+    from headgate.receipts import Log, Receipt, replay
     from headgate.rerank import Hit, Reranker
     from headgate.retrieval import GuardedReranker, Passage, Retrieved, Unjudged
     from headgate.route import Router
     from headgate.runtime.worker import Worker
     from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge
+    from headgate.shadow import Logged
     from headgate.shortlist import Shortlist
     from headgate.stream import StreamGuard
     from headgate.tree import Descent, RouteTree
     from headgate.verdict import Rule, Verdict
+    from headgate.watch import Drift, drift
 
 _HOME = {
     "Ask": "scores",
@@ -58,6 +62,7 @@ _HOME = {
     "Decision": "decision",
     "Descent": "tree",
     "DeviceError": "errors",
+    "Drift": "watch",
     "Embedder": "scores",
     "Grounding": "ground",
     "Guard": "guard",
@@ -69,6 +74,8 @@ _HOME = {
     "Label": "scores",
     "LabelError": "errors",
     "LabelTooLongError": "errors",
+    "Log": "receipts",
+    "Logged": "shadow",
     "MissingExtraError": "errors",
     "NotCalibratedError": "errors",
     "OverloadedError": "errors",
@@ -78,6 +85,7 @@ _HOME = {
     "Promise": "promise",
     "Reader": "panel",
     "Reading": "panel",
+    "Receipt": "receipts",
     "Reranker": "rerank",
     "Retrieved": "retrieval",
     "RouteTree": "tree",
@@ -98,8 +106,12 @@ _HOME = {
     "Weights": "examples",
     "WithExamples": "examples",
     "Worker": "runtime.worker",
+    "drift": "watch",
     "judge": "scores",
     "load": "loading",
+    "replay": "receipts",
+    "restore": "config",
+    "save": "config",
 }
 
 __version__ = "0.1.0"
@@ -118,6 +130,7 @@ __all__ = [
     "Decision",
     "Descent",
     "DeviceError",
+    "Drift",
     "Embedder",
     "Grounding",
     "Guard",
@@ -129,6 +142,8 @@ __all__ = [
     "Label",
     "LabelError",
     "LabelTooLongError",
+    "Log",
+    "Logged",
     "MissingExtraError",
     "NotCalibratedError",
     "OverloadedError",
@@ -138,6 +153,7 @@ __all__ = [
     "Promise",
     "Reader",
     "Reading",
+    "Receipt",
     "Reranker",
     "Retrieved",
     "RouteTree",
@@ -158,8 +174,12 @@ __all__ = [
     "Weights",
     "WithExamples",
     "Worker",
+    "drift",
     "judge",
     "load",
+    "replay",
+    "restore",
+    "save",
 ]
 
 

@@ -186,10 +186,12 @@ def _plain(value: object) -> object:
         return [label.text, label.verbatim, label.relation]
     if isinstance(value, Mapping):
         return {"mapping": [[str(key), _plain(item)] for key, item in value.items()]}
-    if isinstance(value, str | int | float | bool) or value is None:
-        return value
     if isinstance(value, np.generic):
-        return value.item()
+        return _plain(value.item())
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)  # who edits a file may write 1 for 1.0
+    if isinstance(value, str | float | bool) or value is None:
+        return value
     if isinstance(value, Sequence):
         return [_plain(item) for item in value]
     return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}  # type: ignore[arg-type]  # a dataclass

@@ -16,42 +16,6 @@ Reason = Literal["chosen", "none", "ambiguous", "empty"]
 
 
 @dataclass(frozen=True)
-class Decision:
-    """Where a text goes.
-
-    Attributes:
-        choice: The best route, or None: none of these.
-        choices: Every route chosen, best first; at most one unless the router is multi-label.
-        probabilities: For each route that was scored; with ``none`` they sum to 1, unless the router is multi-label.
-        none: P(none of the routes).
-        log_odds: The model's own number for each route that was scored.
-        threshold: What the best route had to reach; None if it only had to beat "none".
-        unknown: Share of the text that the tokenizer could not read, 0 to 1.
-        empty: The text holds nothing but white space.
-        reason: "chosen"; "none" if no route reached its threshold; "ambiguous" if the runner-up came too near;
-            "empty" for an empty text.
-        runner_up: The second-best route; None if there is none.
-        null: Probability of the likeliest null hypothesis, a part of ``none``; 0 where there are no such.
-        coverage: What was read of the text.
-        certificate: Id of the router's certificate, where it has one.
-    """
-
-    choice: str | None
-    choices: tuple[str, ...]
-    probabilities: dict[str, float]
-    none: float
-    log_odds: dict[str, float]
-    threshold: float | None
-    unknown: float = 0.0
-    empty: bool = False
-    reason: Reason = "chosen"
-    runner_up: str | None = None
-    null: float = 0.0
-    coverage: Coverage = WHOLE
-    certificate: str | None = None
-
-
-@dataclass(frozen=True)
 class Found:
     """What a text's probabilities say: parts of a :class:`Decision`."""
 
@@ -87,6 +51,11 @@ class Cut:
             raise ValueError(f"gap is {self.gap} and multi is set; expected one of the two: several may be true.")
         if self.top_k is not None and (not self.multi or isinstance(self.top_k, bool) or not self.top_k >= 1):
             raise ValueError(f"top_k is {self.top_k!r}; expected a whole number, 1 or more, with multi=True.")
+        # In plain numbers: a decision carries them, and is written as JSON.
+        own = {name: float(value) for name, value in self._thresholds().items()}
+        object.__setattr__(self, "threshold", own if isinstance(self.threshold, Mapping) else own.get(""))
+        object.__setattr__(self, "gap", float(self.gap))
+        object.__setattr__(self, "top_k", None if self.top_k is None else int(self.top_k))
 
     def least(self, route: str) -> float | None:
         """What a route must reach."""
@@ -133,3 +102,52 @@ class Cut:
         if self.threshold is None:
             return {}
         return dict(self.threshold) if isinstance(self.threshold, Mapping) else {"": self.threshold}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Where a text goes.
+
+    Attributes:
+        choice: The best route found, or None: none of these.
+        choices: Every route chosen, best first; at most one unless the router is multi-label.
+        probabilities: For each route that was scored; with ``none`` they sum to 1, unless the router is multi-label.
+        none: P(none of the routes).
+        log_odds: The model's own number for each route that was scored.
+        threshold: What the best route had to reach; None if it only had to beat "none".
+        unknown: Share of the text that the tokenizer could not read, 0 to 1.
+        empty: The text holds nothing but white space.
+        reason: "chosen"; "none" if no route reached its threshold; "ambiguous" if the runner-up came too near;
+            "empty" for an empty text.
+        runner_up: The second-best route; None if there is none.
+        null: Probability of the likeliest null hypothesis, a part of ``none``; 0 where there are no such.
+        coverage: What was read of the text.
+        certificate: Id of the router's certificate, where it has one.
+        top: Highest calibrated log-odds of a route: what drift shows in, since it never saturates.
+        cut: What made routes of the probabilities.
+        enforced: False from a router in shadow: ``choice`` says what was found, and the text goes to ``default``.
+        default: Where a router in shadow sends every text; None: nowhere, or to the caller's fallback.
+    """
+
+    choice: str | None
+    choices: tuple[str, ...]
+    probabilities: dict[str, float]
+    none: float
+    log_odds: dict[str, float]
+    threshold: float | None
+    unknown: float = 0.0
+    empty: bool = False
+    reason: Reason = "chosen"
+    runner_up: str | None = None
+    null: float = 0.0
+    coverage: Coverage = WHOLE
+    certificate: str | None = None
+    top: float = 0.0
+    cut: Cut = Cut()
+    enforced: bool = True
+    default: str | None = None
+
+    @property
+    def route(self) -> str | None:
+        """Where to send the text: the choice, or from a router in shadow the default."""
+        return self.choice if self.enforced else self.default

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from headgate.errors import CheckpointError
 from headgate.families.base import Family
@@ -22,6 +22,7 @@ from headgate.families.gliclass_encoder_decoder import EncoderDecoderGLiClassSco
 from headgate.families.gliclass_towers import BiEncoderGLiClassScorer, FusedGLiClassScorer
 from headgate.families.late_interaction import LateInteraction
 from headgate.families.multi_head import MultiHeadClassifier
+from headgate.families.origin import Origin
 from headgate.families.tasksource import TaskHeads, task_scorer
 from headgate.models.checkpoint import Checkpoint, Json, read_json
 from headgate.models.fastest import fastest
@@ -46,7 +47,7 @@ _GLICLASS: dict[str, type[Family]] = {  # others, by their architecture_type
     "encoder-decoder": EncoderDecoderGLiClassScorer,
     "encoder-decoder-cls": EncoderDecoderGLiClassScorer,
 }
-_MINI = Path(__file__).parent / "mini"
+_MINI = Path(__file__).resolve().parent / "mini"
 _SAFE_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", METADATA]
 
 
@@ -102,19 +103,49 @@ def load(  # noqa: PLR0913  one call, everything by name
         raise ValueError(f"family is {family!r}; expected one of {list(get_args(FamilyName))}.")
     if exact and dtype not in ("auto", "float32"):
         raise ValueError(f"exact is set, and dtype is {dtype!r}; expected one of the two.")
-    dtype = "float32" if exact else dtype
-    opened = partial(open_checkpoint, device=device, dtype=dtype, max_length=max_length, backend=backend)
-    files = opened(where, revision=revision)
-    checkpoint = replace(files, template=template, classes=_classes(classes))
+    wanted = heads if isinstance(heads, TaskHeads) else TaskHeads(heads or ())
+    origin = Origin(
+        where=_named(where),
+        family=family,
+        revision=revision,
+        template=template,
+        classes=_classes(classes),
+        max_length=max_length,
+        backend=backend,
+        dtype="float32" if exact else dtype,
+        backbone=None if backbone is None else str(backbone),
+        heads=None if heads is None else tuple(wanted.names),
+        task_embedding=wanted.task_embedding,
+        first=wanted.first,
+    )
+    return load_again(origin, device=device)
+
+
+def load_again(origin: Origin, *, device: str = "auto") -> Family:
+    """The scorer that was loaded so; raises as :func:`load`."""
+    backend, size = cast(Backend, origin.backend), origin.max_length  # another is refused where it is opened
+    opened = partial(open_checkpoint, device=device, dtype=origin.dtype, max_length=size, backend=backend)
+    files = opened(origin.where, revision=origin.revision)
+    checkpoint = replace(files, template=origin.template, classes=_classes(origin.classes))
     import torch
 
     # Modules are born with random weights, and the caller's draws stay theirs; so does the caller's autocast.
     with torch.random.fork_rng(devices=[]), torch.autocast(checkpoint.device.type, enabled=False):
-        if heads is not None or backbone is not None or holds_tasks(checkpoint):
-            base = None if backbone is None else _backbone(backbone, opened)
-            wanted = heads if isinstance(heads, TaskHeads) else TaskHeads(heads or ())
-            return task_scorer(checkpoint, base, wanted, family)
-        return _class(family or _family(checkpoint), checkpoint).from_checkpoint(checkpoint)
+        if origin.heads is not None or origin.backbone is not None or holds_tasks(checkpoint):
+            base = None if origin.backbone is None else _backbone(origin.backbone, opened)
+            wanted = TaskHeads(origin.heads or (), origin.task_embedding, origin.first)
+            return task_scorer(checkpoint, base, wanted, origin.family).loaded_as(origin)
+        kind = _class(origin.family or _family(checkpoint), checkpoint)
+        return kind.from_checkpoint(checkpoint).loaded_as(origin)
+
+
+def _named(where: str | Path) -> str:
+    """As the caller wrote it; a part of the default by its name, wherever it is installed here."""
+    if not isinstance(where, str | Path):
+        return where  # refused where it is opened
+    path = Path(where).expanduser()
+    inside = path.is_absolute() and path.resolve().is_relative_to(_MINI)
+    return f"mini/{path.resolve().relative_to(_MINI)}".removesuffix("/.") if inside else str(where)
 
 
 def _backbone(where: str | Path, opened: Callable[..., Checkpoint]) -> Checkpoint:

@@ -83,6 +83,7 @@ class Router:
                     f"routes {twin!r} and {name!r} have the same description; no text could tell them apart."
                 )
         object.__setattr__(self, "_labels", labels)
+        object.__setattr__(self, "nulls", tuple(self.nulls))
         _ = self.cut  # its errors belong here
         if self.certificate is not None:
             self.certificate.check(self._pins())
@@ -193,6 +194,8 @@ class Router:
             null=null,
             coverage=coverage(scores, i),
             certificate=certificate,
+            top=float(chances.top[i]),
+            cut=self.cut,
         )
 
     def _pins(self) -> dict[str, str]:

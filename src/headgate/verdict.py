@@ -41,6 +41,7 @@ class Verdict:
         log_odds: The model's own number for each rule.
         coverage: What was read of the text.
         certificate: Id of the guard's certificate, where it has one.
+        enforced: False from a guard in shadow: ``allowed`` and ``broken`` say what was found, and the text passes.
     """
 
     allowed: bool
@@ -53,3 +54,9 @@ class Verdict:
     log_odds: dict[str, float] = field(default_factory=dict)
     coverage: Coverage = WHOLE
     certificate: str | None = None
+    enforced: bool = True
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the text must be kept out: a rule is broken, and the guard is no shadow."""
+        return self.enforced and not self.allowed

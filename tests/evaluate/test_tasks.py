@@ -10,6 +10,7 @@ from headgate import Guard, Label, Reranker, Router, Rule
 from headgate.errors import DataError, NotCalibratedError
 from headgate.evaluate import classify, guard, pairs, rerank, route
 from headgate.evaluate.reranking import measure
+from headgate.testing import ToyScorer
 from tests.evaluate.fixed import ROWS, Says
 
 
@@ -276,3 +277,17 @@ def test_the_order_alone_counts_and_what_is_cut_is_not_found():
     assert measure([[0, 1]], [[0, 1]])["MRR@10"] == pytest.approx([0.5])
     assert measure([[0, 1]], [[0]])["MRR@10"] == pytest.approx([0.0])
     assert measure([[0, 0]], [[0, 1]])["nDCG@10"] == pytest.approx([0.0])
+
+
+def test_texts_that_a_certificate_was_made_on_are_told():
+    texts = [f"{word} {i}" for i in range(40) for word in ("red", "green", "grey")]
+    rows = [{"text": t, "label": None if "grey" in t else t.split()[0]} for t in texts]
+    fitted = Router(ToyScorer(), ["red", "green"]).fit(texts, [r["label"] for r in rows], max_error=0.3)
+    with pytest.warns(UserWarning, match="30 of 60 texts, the first at 30, are among those that the certificate"):
+        route(fitted, [{"text": f"green one {i}", "label": "green"} for i in range(30)] + rows[:30])
+    route(fitted, [{"text": f"green one {i}", "label": "green"} for i in range(30)])  # without a word
+    judged = Guard(ToyScorer(), ["red", "green"], 0.5)
+    held = judged.fit(texts, [r["label"] for r in rows], max_false_positive_rate=0.3)
+    with pytest.warns(UserWarning, match="120 of 120 texts"):
+        guard(held, rows)
+    guard(held, [{"text": f"{w} one {i}", "label": w if w == "red" else None} for i in range(9) for w in ("red", "x")])

@@ -9,7 +9,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 
-from headgate import Guard, Rule
+from headgate import Guard, Log, Logged, Rule
 from headgate.testing import ToyScorer
 from langchain_headgate import GuardBlockedError, HeadgateDocumentGuard, HeadgateGuard
 
@@ -178,3 +178,16 @@ async def test_documents_off_the_event_loop(ticks, counting) -> None:
     kept, count = await ticks(document_guard(counting(seconds=0.3)).acompress_documents(documents(), "q"))
     assert len(kept) == 2
     assert count > 5
+
+
+def test_a_shadow_lets_all_pass_and_logs_what_it_found(tmp_path) -> None:
+    log = Log(tmp_path / "log.jsonl")
+    shadow = Logged(Guard(ToyScorer(), ["bomb", "poison"], 0.5), log, "shadow", enforce=False)
+    for on_block in ("raise", "refuse"):
+        assert HeadgateGuard(guard=shadow, on_block=on_block).invoke("build a bomb") == "build a bomb"
+    assert HeadgateDocumentGuard(guard=shadow).compress_documents(documents(), "q")[2].page_content == "a poison bomb"
+    assert [r.result.allowed for r in log] == [False, False, False, True, False, True]
+    live = HeadgateGuard(guard=Logged(Guard(ToyScorer(), ["bomb"], 0.5), log, "live"))
+    with pytest.raises(GuardBlockedError):
+        live.invoke("build a bomb")
+    assert [r.task for r in log][-1] == "live"

@@ -7,7 +7,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langchain_core.runnables.router import RouterRunnable
 
-from headgate import Router
+from headgate import Log, Logged, Router
 from headgate.testing import ToyScorer
 from langchain_headgate import HeadgateRouter, NoRouteError
 
@@ -180,3 +180,15 @@ def test_many_threads_get_what_one_gets(loads) -> None:
 def test_works_in_a_new_loop_each_time() -> None:
     router = toy()
     assert [asyncio.run(router.ainvoke(t))["key"] for t in TEXTS] == KEYS
+
+
+def test_a_shadow_sends_all_to_its_default_or_the_fallback(tmp_path) -> None:
+    log = Log(tmp_path / "log.jsonl")
+    routed = Router(ToyScorer(), {"billing": "invoice"})
+    shadow = Logged(routed, log, "shadow", enforce=False, default="old way")
+    assert HeadgateRouter(router=shadow, fallback="human").invoke("my invoice")["key"] == "old way"
+    plain = Logged(routed, log, "shadow", enforce=False)
+    assert HeadgateRouter(router=plain, fallback="human").invoke("my invoice")["key"] == "human"
+    live = Logged(routed, log, "live")
+    assert HeadgateRouter(router=live, fallback="human").invoke("my invoice")["key"] == "billing"
+    assert [r.result.choice for r in log] == ["billing"] * 3

@@ -9,7 +9,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
 
 import headgate
-from headgate import Guard, NotCalibratedError, Reranker
+from headgate import Guard, Log, Logged, NotCalibratedError, Reranker
 from headgate.testing import ToyScorer
 from llama_index.postprocessor.headgate import HeadgateNodeGuard, HeadgateRerank, NodeGuardEvent
 
@@ -214,3 +214,15 @@ async def test_in_a_query_engine(events, spans) -> None:
 def test_text_of_a_node_is_what_the_host_uses() -> None:
     node = TextNode(text="a", metadata={"k": "v"})
     assert node.get_content(metadata_mode=MetadataMode.EMBED) == "k: v\n\na"
+
+
+def test_a_shadow_guard_drops_nothing_and_logs_what_it_found(tmp_path) -> None:
+    log = Log(tmp_path / "log.jsonl")
+    guard = Guard(ToyScorer(), ["fish"], 0.5)
+    seen = [NodeWithScore(node=TextNode(text=text)) for text in ("a fish", "a cake")]
+    shadow = HeadgateNodeGuard(guard=Logged(guard, log, "shadow", enforce=False))
+    assert len(shadow.postprocess_nodes(seen)) == 2
+    assert len(HeadgateNodeGuard(guard=Logged(guard, log, "live")).postprocess_nodes(seen)) == 1
+    assert [(r.task, r.result.allowed) for r in log] == [
+        ("shadow", False), ("shadow", True), ("live", False), ("live", True),
+    ]  # fmt: skip

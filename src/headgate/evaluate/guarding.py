@@ -82,6 +82,8 @@ def guard(
     given = guard.forbid if isinstance(guard.forbid, Mapping) else {rule: rule for rule in guard.forbid}
     rules = {rule: what.label if isinstance(what, Rule) else what for rule, what in given.items()}
     every, texts, truths, alike = _rows(list(rules), rows, lookalikes)
+    if guard.certificate is not None:
+        guard.certificate.warn(texts)
     safe = np.array([not truth for truth in truths]) & ~alike
     if not safe.any() or not any(truths):
         n = sum(map(bool, truths))

@@ -46,6 +46,8 @@ def route(router: Router, rows: Source, *, name: str | None = None, seed: int = 
     """
     routes, every = named(router.routes), read_rows(rows)
     texts, truths = labelled(every, list(routes))
+    if router.certificate is not None:
+        router.certificate.warn(texts)
     (scores,), seconds = timed(lambda: judge(router.scorer, router.ask(texts)))
     decisions = router.decide([scores])
     best = [max(d.log_odds, key=d.log_odds.__getitem__) for d in decisions]

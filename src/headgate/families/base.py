@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
-import numpy as np
-
 from headgate.calibration import Calibration
 from headgate.errors import CheckpointError, LabelError, LabelTooLongError
-from headgate.families.portions import CHARACTERS, joined, portions
+from headgate.families.origin import Origin
+from headgate.families.portions import CHARACTERS, calibrated, joined, portions
 from headgate.models.checkpoint import Checkpoint
 from headgate.runtime.batching import Forward, Ids, Work, packed, work
 from headgate.runtime.cache import CachedForward
@@ -20,7 +19,7 @@ from headgate.runtime.states import Memo
 from headgate.runtime.tokenizer import Encoded, Tokenizer
 from headgate.runtime.windows import characters, windows
 from headgate.runtime.worker import SharedForward, Worker
-from headgate.scores import EMPTY_LOG_ODDS, Ask, Label, Scores, as_label
+from headgate.scores import Ask, Label, Scores, as_label
 
 LEAST_ROOM = 4
 """A label must leave at least one part in four of the model's length to the text."""
@@ -39,6 +38,7 @@ class Core:
         fingerprint: Of weights, template and classes.
         calibration: Applied to every score; None leaves the model's own numbers.
         run: How the model runs; None where nobody said.
+        origin: How it was loaded; None where it was made of its parts.
     """
 
     tokenizer: Tokenizer
@@ -49,6 +49,7 @@ class Core:
     fingerprint: str
     calibration: Calibration | None = None
     run: Run | None = None
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         if self.template.count("{}") != 1:
@@ -120,6 +121,11 @@ class Family(ABC):
         return self._core.run
 
     @property
+    def origin(self) -> Origin | None:
+        """How it was loaded; None where it was made of its parts. Caches, workers and copies are no part of that."""
+        return self._core.origin
+
+    @property
     def work(self) -> Work:
         """What its model has run so far, for whoever asked: rows, tokens, padding, seconds."""
         return work(self._core.forward)
@@ -138,7 +144,7 @@ class Family(ABC):
             for (number, _), scores in zip(portion, self._score_many([ask for _, ask in portion]), strict=True):
                 parts[number].append(scores)
         found, calibration = [joined(part) for part in parts], self._core.calibration
-        return found if calibration is None else [_calibrated(s, calibration) for s in found]
+        return found if calibration is None else [calibrated(s, calibration) for s in found]
 
     @abstractmethod
     def _score_many(self, asks: Sequence[Ask]) -> list[Scores]:
@@ -188,9 +194,16 @@ class Family(ABC):
             )
         return self._through(SpreadForward([self._core.forward, *(c._core.forward for c in copies)]))
 
+    def loaded_as(self, origin: Origin) -> Self:
+        """The same scorer, which says so."""
+        return self._with(replace(self._core, origin=origin))
+
     def _through(self, forward: Forward) -> Self:
+        return self._with(replace(self._core, forward=forward))
+
+    def _with(self, core: Core) -> Self:
         twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__, _core=replace(self._core, forward=forward))
+        twin.__dict__.update(self.__dict__, _core=core)
         return twin
 
     def split_label(self, label: str) -> list[str]:
@@ -246,11 +259,6 @@ class Family(ABC):
         encoder = Encoder(self._core.tokenizer)
         encoder.add([t for ask in asks for t in ask.texts])
         return encoder
-
-
-def _calibrated(scores: Scores, calibration: Calibration) -> Scores:
-    found = calibration(scores)
-    return replace(found, log_odds=np.where(found.empty[:, None], EMPTY_LOG_ODDS, found.log_odds))
 
 
 def core(checkpoint: Checkpoint, forward: Forward, *, template: str | None = None, identity: object = "") -> Core:

@@ -1,10 +1,12 @@
 """A large call in portions: what is known of a text and its rows is forgotten before the next portion is read."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from headgate.scores import Ask, Scores
+from headgate.calibration import Calibration
+from headgate.scores import EMPTY_LOG_ODDS, Ask, Scores
 
 CHARACTERS = 4_000_000
 """Of a portion, a text counted once for every label: about a million tokens, and 50 MB on the CPU."""
@@ -43,3 +45,9 @@ def joined(parts: Sequence[Scores]) -> Scores:
     names = ("log_odds", "windows", "spans", "tokens", "unknown", "empty")
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     return Scores(**arrays, meaning=parts[0].meaning, exclusive=parts[0].exclusive)
+
+
+def calibrated(scores: Scores, calibration: Calibration) -> Scores:
+    """The scores through a calibration; empty texts keep their log-odds."""
+    found = calibration(scores)
+    return replace(found, log_odds=np.where(found.empty[:, None], EMPTY_LOG_ODDS, found.log_odds))

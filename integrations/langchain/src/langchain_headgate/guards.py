@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
-from headgate import Guard, HeadgateError, Label, Rule, Scorer, Verdict
+from headgate import Guard, HeadgateError, Label, Logged, Rule, Scorer, Verdict
 from langchain_headgate._compressor import TracedCompressor, annotated, page_content
 from langchain_headgate._lazy import STRICT, Lazy
 from langchain_headgate._runnable import Judge, Judged, Read, entry
@@ -46,7 +46,7 @@ class Rules(Lazy):
     forbid: list[str] | dict[str, Rule | Label | str] | None = None
     threshold: float | None = None
     unreadable: float = 0.5
-    guard: SkipJsonSchema[InstanceOf[Guard] | None] = None
+    guard: SkipJsonSchema[InstanceOf[Guard] | InstanceOf[Logged[Verdict]] | None] = None
 
     def _make(self, scorer: Scorer) -> Guard:
         return Guard(scorer, self.forbid or [], self.threshold, self.unreadable)
@@ -74,7 +74,7 @@ class HeadgateDocumentGuard(Rules, TracedCompressor):
         forbid: Labels, or rule name -> label, ``headgate.Label`` or ``headgate.Rule``.
         threshold: Probability from which a rule is broken, for the rules that bring none.
         unreadable: Share of unknown tokens above which a document is dropped.
-        guard: A ready ``headgate.Guard`` in place of all the above.
+        guard: A ready ``headgate.Guard``, or one that is ``headgate.Logged``, in place of all the above.
 
     Raises:
         ValueError: ``guard`` and scalars together, or neither ``guard`` nor ``forbid``.
@@ -85,9 +85,9 @@ class HeadgateDocumentGuard(Rules, TracedCompressor):
     def _compress(self, query: str, documents: list[Document]) -> dict[str, Any]:
         if not documents:
             return {"documents": [], "verdicts": []}
-        guard: Guard = self._noun()
+        guard: Guard | Logged[Verdict] = self._noun()
         verdicts = guard.many([page_content(d) for d in documents])
-        kept = [_checked(d, v) for d, v in zip(documents, verdicts, strict=True) if v.allowed]
+        kept = [_checked(d, v) for d, v in zip(documents, verdicts, strict=True) if not v.blocks]
         return {"documents": kept, "verdicts": [asdict(v) for v in verdicts]}
 
 
@@ -114,7 +114,7 @@ class HeadgateGuard(Rules, Judge):
             judged and is for answers: a step after it would take the refusal for its input. It
             accepts a text or one message (or a mapping that holds one) and nothing else.
         refusal: What is said instead; in the place of a message it becomes an AIMessage.
-        guard: A ready ``headgate.Guard`` in place of all but the last four.
+        guard: A ready ``headgate.Guard``, or one that is ``headgate.Logged``, in place of all but the last four.
 
     Raises:
         ValueError: ``guard`` and scalars together, or neither ``guard`` nor ``forbid``.
@@ -141,11 +141,11 @@ class HeadgateGuard(Rules, Judge):
         return super()._read(value)
 
     def _judge(self, conversations: list[Read]) -> list[Verdict]:
-        guard: Guard = self._noun()
+        guard: Guard | Logged[Verdict] = self._noun()
         return guard.many(conversations)
 
     def _answer(self, value: Judged, result: Verdict) -> Any:
-        if result.allowed:
+        if not result.blocks:
             return value
         if self.on_block == "raise":
             raise GuardBlockedError(result)

@@ -7,7 +7,7 @@ from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
-from headgate import Decision, HeadgateError, Label, Router, Scorer
+from headgate import Decision, HeadgateError, Label, Logged, Router, Scorer
 from langchain_headgate._lazy import STRICT, Lazy
 from langchain_headgate._runnable import Judge, Judged, Read
 
@@ -65,7 +65,8 @@ class HeadgateRouter(Lazy, Judge):
         turns: How many last messages of a conversation are read.
         fallback: The key where no route fits; without one that raises NoRouteError.
         input_key: The entry of a mapping that is judged.
-        router: A ready ``headgate.Router`` in place of all but ``fallback`` and ``input_key``.
+        router: A ready ``headgate.Router``, or one that is ``headgate.Logged``, in place of all but ``fallback`` and
+            ``input_key``.
 
     Raises:
         ValueError: ``router`` and scalars together, or neither ``router`` nor ``routes``.
@@ -81,7 +82,7 @@ class HeadgateRouter(Lazy, Judge):
     multi: bool = False
     turns: int = 2
     fallback: str | None = None
-    router: SkipJsonSchema[InstanceOf[Router] | None] = None
+    router: SkipJsonSchema[InstanceOf[Router] | InstanceOf[Logged[Decision]] | None] = None
 
     @property
     def OutputType(self) -> type[Routed]:
@@ -92,11 +93,11 @@ class HeadgateRouter(Lazy, Judge):
         return Router(scorer, self.routes or [], self.threshold, self.multi, self.turns)
 
     def _judge(self, conversations: list[Read]) -> list[Decision]:
-        router: Router = self._noun()
+        router: Router | Logged[Decision] = self._noun()
         return router.many(conversations)
 
     def _answer(self, value: Judged, result: Decision) -> Routed:
-        key = result.choice if result.choice is not None else self.fallback
+        key = result.route if result.route is not None else self.fallback
         if key is None:
             raise NoRouteError(result)
         return Routed(key=key, input=value, decision=asdict(result))

@@ -9,7 +9,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
-from headgate import Guard, Label, Rule, Scorer
+from headgate import Guard, Label, Logged, Rule, Scorer, Verdict
 from llama_index.postprocessor.headgate._shared import STRICT, Lazy, dispatcher
 
 
@@ -51,7 +51,7 @@ class HeadgateNodeGuard(Lazy, BaseNodePostprocessor):
         forbid: Labels, or rule name -> label, ``headgate.Label`` or ``headgate.Rule``.
         threshold: Probability from which a rule is broken, for the rules that bring none.
         unreadable: Share of unknown tokens above which a node is dropped.
-        guard: A ready ``headgate.Guard`` in place of all the above.
+        guard: A ready ``headgate.Guard``, or one that is ``headgate.Logged``, in place of all the above.
 
     Raises:
         ValueError: ``guard`` and scalars together, or neither ``guard`` nor ``forbid``.
@@ -64,7 +64,7 @@ class HeadgateNodeGuard(Lazy, BaseNodePostprocessor):
     forbid: list[str] | dict[str, Rule | Label | str] | None = None
     threshold: float | None = None
     unreadable: float = 0.5
-    guard: SkipJsonSchema[InstanceOf[Guard] | None] = None
+    guard: SkipJsonSchema[InstanceOf[Guard] | InstanceOf[Logged[Verdict]] | None] = None
 
     @classmethod
     def class_name(cls) -> str:
@@ -79,8 +79,8 @@ class HeadgateNodeGuard(Lazy, BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         if not nodes:
             return []
-        guard: Guard = self._noun()
+        guard: Guard | Logged[Verdict] = self._noun()
         verdicts = guard.many([n.node.get_content(metadata_mode=MetadataMode.LLM) for n in nodes])
         dispatcher.event(NodeGuardEvent(nodes=nodes, verdicts=[asdict(v) for v in verdicts]))
-        kept = [n for n, v in zip(nodes, verdicts, strict=True) if v.allowed]
+        kept = [n for n, v in zip(nodes, verdicts, strict=True) if not v.blocks]
         return [NodeWithScore(node=n.node, score=n.score) for n in kept]
