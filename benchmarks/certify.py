@@ -165,6 +165,7 @@ def draw(found: dict[str, dict[tuple[float, int], dict[str, list[Draw]]]], path:
         axes[1, column].set(xscale="log", ylim=(0, 1), xlabel="labelled texts")
         axes[1, column].set(ylabel="texts routed" if column == 0 else "unsafe texts blocked")
         axes[1, column].set_xticks(sizes, [str(n) for n in sizes])
+        axes[1, column].minorticks_off()
         for ax in axes[:, column]:
             ax.grid(alpha=0.3)
     axes[0, 0].legend()
