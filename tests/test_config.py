@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import settings as budget
@@ -25,11 +26,13 @@ from headgate import (
     Rule,
     StaleError,
     load,
+    loading,
     restore,
     save,
 )
 from headgate.certificate import Certificate
 from headgate.config import read
+from headgate.models.fastest import Choice
 from headgate.testing import ToyScorer
 from headgate.thresholds import Proof
 from tests.core.fixed import Fixed
@@ -237,6 +240,19 @@ def test_numbers_written_otherwise_are_the_same_settings(certified, tmp_path):
     assert restore(tmp_path / "a.yaml", scorer=TOY).certificate.id == router.certificate.id
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES[:2])
+@pytest.mark.parametrize(
+    "odd", [*COMMON, "a\x85", "a\u2028b", "a\u2029", "\ufeffa", "\ud800", "a\r\nb", "\x00", "😀 é", "a\u00a0"]
+)
+def test_odd_words_come_back_on_one_line(odd, suffix, tmp_path):
+    guard = Guard(TOY, {odd: Rule(odd, 0.5)})
+    assert through(guard, suffix).rules == guard.rules
+    save(guard, tmp_path / f"a{suffix}")
+    save(Guard(TOY, {"x": Rule("y", 0.5)}), tmp_path / f"b{suffix}")
+    lines = [len((tmp_path / f"{name}{suffix}").read_bytes().splitlines()) for name in "ab"]
+    assert lines[0] == lines[1]
+
+
 # ---------------------------------------------------------------------------- edited
 
 
@@ -380,6 +396,21 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["a.yaml"]
 
 
+def test_whoever_reads_meanwhile_sees_the_old_file(tmp_path, monkeypatch):
+    path, whole = tmp_path / "a.yaml", []
+    save(Router(TOY, ["a"]), path)
+    replace_by = Path.replace
+
+    def watched(self, target):
+        whole.append((read(target).settings["routes"], yaml.safe_load(self.read_text())["routes"]))
+        return replace_by(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    save(Router(TOY, ["b"]), path)
+    assert whole == [(["a"], ["b"])]
+    assert read(path).settings["routes"] == ["b"]
+
+
 def test_what_has_no_words_is_refused_before_anything_is_written(tmp_path):
     path = tmp_path / "a.json"
     with pytest.raises(TypeError, match="text is a function"):
@@ -438,6 +469,22 @@ def test_a_certificate_brings_its_backend_and_dtype_back(tmp_path, dtype):
     (tmp_path / "a.yaml").write_text(words.replace(f"  dtype: {dtype}\n", f"  dtype: {other}\n", 1))
     with pytest.raises(StaleError, match="dtype changed"):
         restore(tmp_path / "a.yaml", device="cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_certificate_holds_where_auto_chooses_otherwise_today(tmp_path, monkeypatch, dtype):
+    def chosen(dtype):
+        return lambda *_: Choice(dtype, "a test says so")
+
+    monkeypatch.setattr(loading, "fastest", chosen(dtype))
+    router = pinned(Router(load("mini/route", device="cpu"), ["a", "b"], 0.5), range(9))
+    save(router, tmp_path / "a.yaml")
+    other = torch.float32 if dtype == torch.bfloat16 else torch.bfloat16
+    monkeypatch.setattr(loading, "fastest", chosen(other))
+    assert load("mini/route", device="cpu").run.dtype == str(other).removeprefix("torch.")
+    back = restore(tmp_path / "a.yaml", device="cpu")
+    assert back.scorer.run.dtype == router.scorer.run.dtype == str(dtype).removeprefix("torch.")
+    assert back.certificate == router.certificate
 
 
 def test_without_a_certificate_auto_stays_auto(tmp_path):
