@@ -479,6 +479,7 @@ def test_a_certificate_holds_where_auto_chooses_otherwise_today(tmp_path, monkey
     monkeypatch.setattr(loading, "fastest", chosen(dtype))
     router = pinned(Router(load("mini/route", device="cpu"), ["a", "b"], 0.5), range(9))
     save(router, tmp_path / "a.yaml")
+    assert f"  backend: torch\n  dtype: {str(dtype).removeprefix('torch.')}\n" in (tmp_path / "a.yaml").read_text()
     other = torch.float32 if dtype == torch.bfloat16 else torch.bfloat16
     monkeypatch.setattr(loading, "fastest", chosen(other))
     assert load("mini/route", device="cpu").run.dtype == str(other).removeprefix("torch.")
