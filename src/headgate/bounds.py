@@ -29,7 +29,7 @@ def binomial_cdf(k: int, n: int, p: float) -> float:
     if p >= 1:
         return 0.0
     i = np.arange(k + 1)
-    logs_of = _log_factorials(1 << n.bit_length())
+    logs_of = _log_factorials(1 << int(n).bit_length())
     logs = logs_of[n] - logs_of[i] - logs_of[n - i]
     logs += i * math.log(p) + (n - i) * math.log1p(-p)
     top = float(logs.max())

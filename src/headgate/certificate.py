@@ -12,6 +12,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from headgate.arguments import listed
+from headgate.bounds import upper_bound
 from headgate.errors import StaleError
 from headgate.labelled import Halves
 from headgate.scores import Label, Scorer, as_label
@@ -93,7 +95,7 @@ class Certificate:
     def __post_init__(self) -> None:
         if self.promise not in get_args(Promise):
             raise ValueError(f"promise is {self.promise!r}; expected one of {list(get_args(Promise))}.")
-        shown = all(proof.guaranteed for proof in self.proofs.values())
+        shown = bool(self.proofs) and all(self._shows(proof) for proof in self.proofs.values())
         if self.guaranteed != shown:
             raise ValueError(f"guaranteed is {self.guaranteed}, and its proofs say {shown}; expected the same.")
 
@@ -108,6 +110,17 @@ class Certificate:
         lacks = [proof.needed for proof in self.proofs.values()]
         return None if None in lacks else max((n for n in lacks if n is not None), default=0)
 
+    def _shows(self, proof: Proof) -> bool:
+        """The proof says that it holds, and its counts do too."""
+        rate = 1 - self.target if self.promise == "min_recall" else self.target
+        confidence = 1 - (1 - self.confidence) / len(self.proofs)  # all hold at once
+        return proof.guaranteed and proof.n > 0 and upper_bound(proof.errors, proof.n, confidence) <= rate + 1e-9
+
+    def of(self, scorer: Scorer) -> None:
+        """Raise StaleError unless it was made for this scorer; cheap enough to ask at every call."""
+        if scorer.fingerprint != self.pins["scorer"]:
+            self.check({**self.pins, "scorer": scorer.fingerprint})
+
     def check(self, pins: Mapping[str, str]) -> None:
         """Raise StaleError, naming what changed, unless these are the pins it was made for."""
         changed = sorted(name for name in {*pins, *self.pins} if pins.get(name) != self.pins.get(name))
@@ -120,6 +133,7 @@ class Certificate:
 
     def seen(self, texts: Sequence[str]) -> list[int]:
         """Indices of the texts that it was fitted or certified on: figures on these flatter."""
+        texts = listed("texts", texts)
         known = np.frombuffer(base64.b64decode(self.texts), dtype="<u4")
         return np.flatnonzero(np.isin(_marks(texts), known)).tolist()
 
@@ -183,6 +197,8 @@ def digest(value: object) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, Label):
         label = as_label(value)
+        if label == Label(label.text):
+            return label.text  # as a plain str says it
         return [label.text, label.verbatim, label.relation]
     if isinstance(value, Mapping):
         return {"mapping": [[str(key), _plain(item)] for key, item in value.items()]}

@@ -43,6 +43,8 @@ class Cut:
     top_k: int | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.threshold, Mapping):
+            object.__setattr__(self, "threshold", dict(self.threshold))
         for name, value in self._thresholds().items():
             probability(f"the threshold of route {name!r}" if name else "threshold", value)
         if not (isinstance(self.gap, int | float | np.number) and 0 <= self.gap < math.inf):

@@ -123,8 +123,7 @@ class WithExamples(Wrapper):
             ValueError: Too little to fit on, or the sum ranks false above true.
         """
         true = self._vocabulary.true_of(texts, truths)
-        known = {plain(t) for some in self._said for t in some}
-        seen = sum(plain(t) in known for t in texts)
+        seen = len(self.seen(texts))
         if seen:
             warnings.warn(
                 f"{seen} of {len(texts)} texts to fit on are example utterances themselves; they are left out of "
@@ -140,6 +139,11 @@ class WithExamples(Wrapper):
         live = np.isfinite(near) & (True if inner.scored is None else inner.scored)
         z = None if self.scorer is None else inner.log_odds[live].astype(np.float64)
         return self._changed(weights=_fitted(z, near[live], y[live]))
+
+    def seen(self, texts: Sequence[str]) -> list[int]:
+        """Indices of the texts that are example utterances: they say nothing of new ones."""
+        known = {plain(t) for some in self._said for t in some}
+        return [i for i, t in enumerate(texts) if plain(t) in known]
 
     def _inner(self, asks: Sequence[Ask], columns: Sequence[NDArray[np.int64]]) -> list[Scores]:
         if self.scorer is None:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.arguments import listed, named, probability
+from headgate.arguments import listed, named, probability, whole
 from headgate.certificate import ALL, Certificate, Goal, made, pins
 from headgate.conversation import Conversation, last_turns
 from headgate.coverage import Overflow, coverage, overflow, refuse_long
@@ -93,6 +93,8 @@ class Guard:
         """One verdict for each text that these scores hold; pure, so a stored one can be replayed."""
         (found,) = scores
         refuse_long(found, self.on_overflow)
+        if self.certificate is not None:
+            self.certificate.of(self.scorer)
         p = self.probabilities(found)
         certificate = None if self.certificate is None else self.certificate.id
         return [self._row(found, p[i].tolist(), i, certificate) for i in range(len(p))]
@@ -140,7 +142,8 @@ class Guard:
             confidence: That the promise holds, above 0, below 1.
             by: "all": one threshold, and the promise is the whole guard's. "rule": each rule has its own threshold and
                 promise, of the texts that don't break it, or do; all hold at once.
-            longest: Tokens of the longest text that safe ones are joined to, some 160,000 in all; 0 looks at no length.
+            longest: Tokens of the longest text that safe ones are joined to, some 160,000 in all; 0 looks at no length,
+                and on a CPU saves most of the time.
             seed: Of the halves.
 
         Raises:
@@ -155,22 +158,28 @@ class Guard:
             if min_recall is not None
             else Goal("max_false_positive_rate", max_false_positive_rate or 0.0, confidence, seed)
         )
-        names, halves = list(self._rules), Halves.of(texts, truths, seed=seed)
-        true = truth_matrix([_broken(truths[i], names) for i in halves.rows], names, "rule")
+        whole("longest", longest, least=0)
+        names = list(self._rules)
+        halves = Halves.of(texts, truths, seed=seed, known=getattr(self.scorer, "seen", None))
+        true = truth_matrix([_broken(truth, names) for truth in halves.truths], names, "rule")
         (scores,) = judge(self.scorer, self.ask(halves.texts))
         columns = dict(zip(names, self._columns, strict=True))
         found = calibrations(scores, columns, true, halves.fit)
-        clean = [halves.texts[i] for i in np.flatnonzero(~true.any(axis=1) & ~scores.empty)]
-        tokens = scores.tokens[~true.any(axis=1) & ~scores.empty]
-        more = joined(clean, tokens, longest=longest if min_recall is None else 0, seed=seed)
+        safe = np.flatnonzero(halves.fit & ~true.any(axis=1) & ~scores.empty)
+        more = joined(
+            [halves.texts[i] for i in safe],
+            scores.tokens[safe],
+            longest=longest if min_recall is None else 0,
+            seed=seed,
+        )
         long: list[Scores] = judge(self.scorer, self.ask(more.texts)) if more.texts else []
-        for safe in long:
-            found = paid(found, columns, safe, more.sizes)
+        for read in long:
+            found = paid(found, columns, read, more.sizes)
         rules = {name: replace(rule, calibration=found[name]) for name, rule in self._rules.items()}
         calibrated = replace(self, forbid=rules, threshold=None, certificate=None)
         p = calibrated.probabilities(scores)
         each = names if by == "rule" else None
-        least = [f for safe in long for f in floors(calibrated.probabilities(safe), more.sizes, goal.target, each)]
+        least = [f for read in long for f in floors(calibrated.probabilities(read), more.sizes, goal.target, each)]
         blocked = np.where((scores.unknown > self.unreadable)[:, None], _BLOCKED, p)
         proven = proofs(blocked, true, ~halves.fit, goal, each, least)
         own = {name: proven[name if by == "rule" else ALL].threshold for name in names}

@@ -1,7 +1,7 @@
 """Labelled texts to fit a threshold on: dealt into halves, their truths read."""
 
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from headgate.arguments import listed
 from headgate.errors import DataError
 
 Bools = NDArray[np.bool_]
+Known = Callable[[Sequence[str]], list[int]]
 
 LEAST = 20
 """Texts to fit on: fewer say nothing."""
@@ -21,40 +22,48 @@ class Halves:
     """Labelled texts, dealt into one half that fits and one that certifies.
 
     Attributes:
-        texts: Each once.
-        rows: (n,) where each stood in what came in.
+        texts: In the order they came in; a text that came twice stays twice, as it would in use.
+        truths: As they came in.
         fit: (n,) True in the half that fits.
     """
 
     texts: list[str]
-    rows: NDArray[np.int64]
+    truths: list[object]
     fit: Bools
 
     @classmethod
-    def of(cls, texts: Sequence[str], truths: Sequence[object], *, seed: int) -> "Halves":
-        """Deal texts out at random; a text that came before is left out, with a warning.
+    def of(cls, texts: Sequence[str], truths: Sequence[object], *, seed: int, known: Known | None = None) -> "Halves":
+        """Deal texts out at random.
 
-        A copy proves nothing that the first did not, and one in each half would prove what was fitted.
+        Args:
+            texts: Drawn as later texts will be.
+            truths: One for each.
+            seed: Of the draw.
+            known: Indices of the texts that a scorer holds already, such as example utterances: they prove nothing, and
+                go to the half that fits, with a warning.
 
         Raises:
             DataError: Fewer than 20 texts, or not as many truths; no text where one belongs.
         """
-        said = listed("texts", texts)
-        if len(said) != len(listed("truths", truths)):
-            raise DataError(f"{len(said)} texts and {len(truths)} truths; expected one truth for each text.")
+        said, true = listed("texts", texts), listed("truths", truths)
+        if len(said) != len(true):
+            raise DataError(f"{len(said)} texts and {len(true)} truths; expected one truth for each text.")
         for i, text in enumerate(said):
             if not isinstance(text, str):
                 raise DataError(f"row {i}: the text is {type(text).__name__}; expected str.")
-        rows = np.array(sorted({text: i for i, text in reversed(list(enumerate(said)))}.values()), dtype=np.int64)
-        if len(rows) < len(said):
-            again = len(said) - len(rows)
-            warnings.warn(f"{again} of {len(said)} texts came before and are left out.", UserWarning, stacklevel=4)
-        if len(rows) < LEAST:
-            raise DataError(
-                f"there are {len(rows)} different texts; expected {LEAST} or more, and hundreds to prove much."
+        if len(said) < LEAST:
+            raise DataError(f"there are {len(said)} texts; expected {LEAST} or more, and hundreds to prove much.")
+        fit = np.random.default_rng(seed).permutation(len(said)) < len(said) // 2
+        seen = known(said) if known is not None else []
+        if seen:
+            fit[seen] = True
+            warnings.warn(
+                f"{len(seen)} of {len(said)} texts, the first at {seen[0]}, are examples that the scorer holds: they "
+                "fit, and prove nothing. Label others.",
+                UserWarning,
+                stacklevel=4,
             )
-        dealt = np.random.default_rng(seed).permutation(len(rows))
-        return cls([said[i] for i in rows], rows, dealt < len(rows) // 2)
+        return cls(said, true, fit)
 
 
 def truth_matrix(truths: Sequence[object], names: Sequence[str], what: str) -> Bools:

@@ -84,6 +84,9 @@ class Router:
                 )
         object.__setattr__(self, "_labels", labels)
         object.__setattr__(self, "nulls", tuple(self.nulls))
+        object.__setattr__(self, "nulls", tuple(self.nulls))
+        if isinstance(self.threshold, Mapping):  # a copy: what the caller does with theirs changes no decision
+            object.__setattr__(self, "threshold", dict(self.threshold))
         _ = self.cut  # its errors belong here
         if self.certificate is not None:
             self.certificate.check(self._pins())
@@ -110,6 +113,8 @@ class Router:
         """One decision for each text that these scores hold; pure, so a stored one can be replayed."""
         (found,) = scores
         refuse_long(found, self.on_overflow)
+        if self.certificate is not None:
+            self.certificate.of(self.scorer)
         chances = self.chances(found)
         certificate = None if self.certificate is None else self.certificate.id
         return [self._row(found, chances, i, certificate) for i in range(len(chances.p))]
@@ -129,7 +134,8 @@ class Router:
         One half of the texts, drawn by ``seed``, fits the calibration and sets out which thresholds are tried; the
         other only proves them. Over the texts that one might have drawn the promise holds with ``confidence``, for
         later texts that are like these. What can't be proven warns, says how many more labels would do, and is marked
-        in the certificate: ``guaranteed`` is False.
+        in the certificate: ``guaranteed`` is False. It holds for one try: who tries seeds or targets until one is
+        proven, has proven less.
 
         Args:
             texts: Labelled texts, as they come in use: those out of scope too, and none that made the routes' names.
@@ -146,8 +152,11 @@ class Router:
         goal = Goal("max_error", max_error, confidence, seed)
         if by not in ("all", "route") or (self.multi and by == "route"):
             raise ValueError(f'by is {by!r}; expected "all", or "route" for a router that chooses one.')
-        names, halves = list(self._labels), Halves.of(texts, truths, seed=seed)
-        true = truth_matrix([truths[i] for i in halves.rows], names, "route")
+        names = list(self._labels)
+        if by == "route" and OTHERS in names:
+            raise ValueError(f"a route is called {OTHERS!r}, as those that share a threshold are; choose another name.")
+        halves = Halves.of(texts, truths, seed=seed, known=getattr(self.scorer, "seen", None))
+        true = truth_matrix(halves.truths, names, "route")
         plain = replace(self, threshold=None, calibration=None, certificate=None)
         (scores,) = judge(self.scorer, plain.ask(halves.texts))
         calibrated = replace(plain, calibration=_calibration(scores, true, halves.fit, multi=self.multi))
@@ -208,6 +217,7 @@ class Router:
             gap=self.gap,
             nulls=list(self.nulls),
             top_k=self.top_k,
+            on_overflow=self.on_overflow,
             calibration=self.calibration,
         )
 

@@ -113,7 +113,8 @@ def _proof(p: Array, unsafe: Bools, held: Bools, goal: Goal, name: str, least: f
     mine = ~unsafe if safe else unsafe
     if not mine[held].any():
         kind = "don't break" if safe else "break"
-        raise DataError(f"of the texts that certify none is one of those that {kind} {name}; expected dozens at least.")
+        what = "any rule" if name == ALL else repr(name)
+        raise DataError(f"of the texts that certify none is one of those that {kind} {what}; expected dozens at least.")
     if safe:
         found = false_alarms(p[mine & held], p[mine], rate=goal.target, confidence=goal.confidence)
         return raised(found, least, p[mine & held], goal.confidence)

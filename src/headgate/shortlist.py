@@ -192,9 +192,14 @@ class Shortlist(Wrapper):
             )
         return self._changed(size=promise.size, promise=promise)
 
-    def _in_scope(self, texts: Sequence[str], true: Sequence[list[int]]) -> tuple[list[str], list[list[int]]]:
+    def seen(self, texts: Sequence[str]) -> list[int]:
+        """Indices of the texts that are example utterances: they say nothing of new ones."""
         known = {plain(t) for some in self._said for t in some}
-        new = [(t, row) for t, row in zip(texts, true, strict=True) if plain(t) not in known]
+        return [i for i, t in enumerate(texts) if plain(t) in known]
+
+    def _in_scope(self, texts: Sequence[str], true: Sequence[list[int]]) -> tuple[list[str], list[list[int]]]:
+        seen = set(self.seen(texts))
+        new = [(t, row) for i, (t, row) in enumerate(zip(texts, true, strict=True)) if i not in seen]
         if len(new) < len(true):
             warnings.warn(
                 f"{len(true) - len(new)} of {len(true)} texts are example utterances of the shortlist and promise "

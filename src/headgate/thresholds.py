@@ -12,9 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.bounds import binomial_cdf, fewest, last_proven, most_errors, upper_bound, wilson
+from headgate.scores import logistic
 
 Array = NDArray[np.float64]
 
+MARGIN = 1e-3
+"""Log-odds between a threshold and the text it was taken from: a score may move so far with the batch it is in."""
+
+_EPSILON = 2.0**-52
 _GRID = 200  # thresholds of a walk; each lets through about half a percent more of the texts
 _MOST = 1_000_000  # labels; who needs more will not label them
 
@@ -124,9 +129,16 @@ def _order_statistic(held: Array, every: Array, rate: float, confidence: float, 
 
 def _at(p: Array, most: int, above: bool) -> float:
     """The threshold that ``most`` of these probabilities, and no more, lie on the wrong side of."""
-    if above:
-        return float(np.nextafter(np.sort(p)[::-1][min(most, len(p) - 1)], 2.0))
-    return float(np.sort(p)[min(most, len(p) - 1)])
+    ordered = np.sort(p)
+    at = float(ordered[::-1][min(most, len(p) - 1)] if above else ordered[min(most, len(p) - 1)])
+    return at if at > 1 else moved(at, MARGIN if above else -MARGIN)
+
+
+def moved(p: float, by: float) -> float:
+    """A probability with so many log-odds more; above 1 where it can't be told from 1 any more."""
+    if p >= 1 - _EPSILON:
+        return 2.0 if by > 0 else p
+    return float(logistic(np.log(p) - np.log1p(-p) + by)) if p > 0 else 0.0 if by < 0 else _EPSILON
 
 
 def _walk(fit: Outcomes, held: int, rate: float) -> list[float]:
@@ -134,8 +146,9 @@ def _walk(fit: Outcomes, held: int, rate: float) -> list[float]:
     live = np.sort(fit.best[fit.best >= 0])[::-1]
     if not len(live):
         return []
+    # Beside the texts, not on them: a text of the other half may be the same.
     steps = live[np.unique(np.linspace(0, len(live) - 1, _GRID).round().astype(int))]
-    grid = sorted({float(t) for t in steps}, reverse=True)
+    grid = sorted({moved(float(t), -MARGIN) for t in steps}, reverse=True)
     counts = np.array([fit.at(t) for t in grid])
     guess, share = wilson(counts[:, 1], counts[:, 0]), held / len(fit.best)
     chance = [

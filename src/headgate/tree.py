@@ -46,6 +46,7 @@ class RouteTree:
     below: Mapping[str, "Router | RouteTree"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "below", dict(self.below))  # a copy holds no tree that holds itself
         names = list(self.router.routes)
         for name, branch in self.below.items():
             if name not in names:

@@ -10,6 +10,7 @@ from headgate.certificate import Certificate
 from headgate.decision import Decision
 from headgate.errors import DataError
 from headgate.receipts import Receipt
+from headgate.rules import logit
 from headgate.verdict import Verdict
 
 LEAST = 100
@@ -126,5 +127,4 @@ def _edges(deciles: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
 def _top(result: Decision | Verdict) -> float:
     if isinstance(result, Decision):
         return result.top
-    most = min(max(*result.probabilities.values(), 1e-300), 1 - 1e-16)  # as Guard.fit takes its deciles
-    return float(np.log(most) - np.log1p(-most))
+    return float(logit(np.array(max(result.probabilities.values()))))  # as Guard.fit takes its deciles

@@ -116,23 +116,51 @@ def test_goals_that_no_data_can_prove_are_named(changed, message):
 def test_the_halves_are_of_one_size_and_hold_every_text_once():
     found = halves([*TEXTS, "odd"], seed=3)
     assert found.texts == [*TEXTS, "odd"]
-    assert found.rows.tolist() == list(range(41))
     assert found.fit.sum() == 20
     assert (found.fit == halves([*TEXTS, "odd"], seed=3).fit).all()
     assert (found.fit != halves([*TEXTS, "odd"], seed=4).fit).any()
 
 
-def test_a_copy_is_left_out_with_a_warning():
-    with pytest.warns(UserWarning, match="2 of 42 texts came before"):
-        found = halves([*TEXTS, "text 0", "text 5"])
-    assert found.texts == TEXTS
+def test_a_text_that_came_twice_counts_twice_as_it_will_in_use():
+    found = halves([*TEXTS, "text 0", "text 5"])
+    assert found.texts == [*TEXTS, "text 0", "text 5"]
+    assert len(found.fit) == 42
+
+
+def test_texts_that_the_scorer_holds_certify_nothing():
+    with pytest.warns(UserWarning, match="3 of 40 texts, the first at 7, are examples"):
+        found = Halves.of(TEXTS, [None] * 40, seed=0, known=lambda texts: [7, 8, 39])
+    assert found.fit[[7, 8, 39]].all()
+    assert (found.fit | True).all()
+    assert (halves().fit <= found.fit).all()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"target": 0.001},
+        {"confidence": 0.9999},
+        {"proofs": {}},
+        {"proofs": {"all": replace(PROVEN, errors=50)}},
+        {"proofs": {"all": replace(PROVEN, n=0, errors=0)}},
+        {"proofs": {name: PROVEN for name in "abcdef"}},
+    ],
+)
+def test_a_promise_that_its_counts_do_not_show_is_refused(changed):
+    with pytest.raises(ValueError, match="guaranteed is True, and its proofs say False"):
+        replace(certificate(), **changed)
+
+
+def test_texts_to_look_for_are_a_list():
+    with pytest.raises(TypeError, match="texts is a str"):
+        certificate().seen("text 3")
 
 
 @pytest.mark.parametrize(
     ("texts", "truths", "error", "message"),
     [
         (TEXTS, [None] * 39, DataError, "40 texts and 39 truths"),
-        (TEXTS[:19], [None] * 19, DataError, "19 different texts; expected 20 or more"),
+        (TEXTS[:19], [None] * 19, DataError, "19 texts; expected 20 or more"),
         ([*TEXTS, None], [None] * 41, DataError, "row 40: the text is NoneType"),
         ("text", ["t"], TypeError, "texts is a str"),
         (TEXTS, "truths", TypeError, "truths is a str"),
@@ -169,8 +197,9 @@ def test_digests_are_of_the_value_and_survive_json(a, b):
 
 
 def test_labels_and_their_readings_differ_in_their_digests():
-    labels = ["a", Label("a"), Label("a", verbatim=True), Label("a", relation="contradiction")]
-    assert len({digest(label) for label in labels}) == 4
+    labels = ["a", Label("a", verbatim=True), Label("a", relation="contradiction")]
+    assert len({digest(label) for label in labels}) == 3
+    assert digest({"r": Label("a")}) == digest({"r": "a"})
     assert digest(("a", "b")) == digest(["a", "b"])
     assert digest(np.float64(0.25)) == digest(0.25)
 

@@ -163,6 +163,54 @@ def test_several_routes_may_be_right():
         Router(World(), NAMES, multi=True).fit(texts, truths, max_error=0.1, by="route")
 
 
+def test_what_comes_often_counts_often():
+    # 30% of the texts are one, and it is always misrouted: a certificate that counted it once would promise too much.
+    hello = next(t for t, d in zip(MANY, Router(World(), NAMES).many(MANY), strict=True) if d.probabilities["a"] > 0.9)
+    texts, truths = [*TEXTS, *[hello] * 430], [*TRUTHS, *["b"] * 430]
+    router = Router(World(), NAMES).fit(texts, truths, max_error=0.05)
+    assert error(router, [*MANY, *[hello] * 3430], [*MANY_TRUTHS, *["b"] * 3430]) <= 0.05
+
+
+def test_examples_of_the_scorer_prove_nothing():
+    class Holding(World):
+        def seen(self, texts):
+            return [i for i in range(len(texts)) if i % 2]
+
+    with pytest.warns(UserWarning, match="500 of 1000 texts, the first at 1"):
+        router = Router(Holding(), NAMES).fit(TEXTS, TRUTHS, max_error=0.1)
+    assert router.certificate.certified < 300
+
+
+def test_no_route_takes_the_proof_of_the_others():
+    names = ["(others)", "b", "c"]
+    with pytest.raises(ValueError, match=r"a route is called '\(others\)'"):
+        Router(World(), names).fit(TEXTS, [None] * 1000, max_error=0.1, by="route")
+
+
+@pytest.mark.filterwarnings("ignore:.*not guaranteed")
+def test_what_the_caller_changes_later_changes_no_decision():
+    nulls, thresholds = ["zz"], dict.fromkeys(NAMES, 0.9)
+    router = Router(World(), NAMES, threshold=thresholds, nulls=nulls)
+    before = router("None 5")
+    thresholds["a"], router.threshold["b"] = 0.0, 0.0
+    thresholds.update(b=0.0, c=0.0)
+    nulls.append("b")
+    assert router("None 5") == before
+
+
+def test_a_scorer_that_changes_under_a_certificate_is_noticed():
+    scorer = World()
+    router = Router(scorer, NAMES).fit(TEXTS, TRUTHS, max_error=0.05)
+    object.__setattr__(scorer, "fingerprint", "retrained")
+    with pytest.raises(StaleError, match="scorer changed"):
+        router("a 1")
+
+
+def test_iterators_of_texts_and_truths_will_do():
+    router = Router(World(), NAMES).fit(iter(TEXTS), iter(TRUTHS), max_error=0.05)
+    assert router == Router(World(), NAMES).fit(TEXTS, TRUTHS, max_error=0.05)
+
+
 def test_gap_and_nulls_are_part_of_what_is_proven():
     router = Router(World(), NAMES, gap=1.0, nulls=["zz"]).fit(TEXTS, TRUTHS, max_error=0.05)
     n = sum(d.choice is not None for d, h in zip(router.many(TEXTS), np.ones(1000), strict=True) if h)
@@ -188,6 +236,7 @@ def test_a_certificate_for_other_settings_is_stale():
         ({"calibration": None}, "calibration"),
         ({"nulls": ["x"]}, "nulls"),
         ({"turns": 5}, "turns"),
+        ({"on_overflow": "error"}, "on_overflow"),
     ):
         with pytest.raises(StaleError, match=name):
             replace(router, **changed)
@@ -344,6 +393,13 @@ def test_false_alarms_do_not_grow_with_length():
     assert all(rule.calibration.length == 0 for rule in short.rules.values())
 
 
+def test_the_second_half_sets_no_price_of_length():
+    order = np.random.default_rng(0).permutation(2000)
+    other = [f"None {8_000_000 + i}" if order[i] >= 1000 and RULES[i] is None else t for i, t in enumerate(SAFE)]
+    fits = [Guard(World(), NAMES, threshold=0.5).fit(t, RULES, max_false_positive_rate=0.02) for t in (SAFE, other)]
+    assert [r.calibration for r in fits[0].rules.values()] == [r.calibration for r in fits[1].rules.values()]
+
+
 def test_a_promise_of_recall_looks_at_no_length():
     guard = Guard(World(), NAMES, threshold=0.5).fit(SAFE, RULES, min_recall=0.9)
     assert all(rule.calibration.length == 0 for rule in guard.rules.values())
@@ -373,6 +429,8 @@ def test_other_rules_are_stale():
         ({"max_false_positive_rate": 0.0}, ValueError, "max_false_positive_rate is 0.0"),
         ({"min_recall": 1.0}, ValueError, "min_recall is 1.0"),
         ({"min_recall": 0.9, "by": "route"}, ValueError, "by is 'route'"),
+        ({"max_false_positive_rate": 0.1, "longest": -1}, ValueError, "longest is -1"),
+        ({"max_false_positive_rate": 0.1, "longest": "x"}, ValueError, "longest is 'x'"),
         ({"min_recall": 0.9, "truths": [True] * 2000}, DataError, "a truth is True, and there are 3 rules"),
         ({"min_recall": 0.9, "truths": [None] * 2000}, DataError, "'a', 'b', 'c' none break"),
         ({"min_recall": 0.9, "truths": [["a", "b", "c"]] * 2000}, DataError, "all break"),

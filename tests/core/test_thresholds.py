@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headgate.thresholds import Outcomes, false_alarms, misses, selective
+from headgate.bounds import most_errors
+from headgate.thresholds import MARGIN, Outcomes, false_alarms, misses, moved, selective
 
 CONFIDENCE = 0.9
 
@@ -128,7 +129,7 @@ def test_ties_are_let_through_or_stopped_together():
     assert proof.threshold > 0.9  # twenty texts at 0.9 are more than the budget: all pass
     assert proof.errors == 0
     unsafe = np.array([0.1] * 60 + [0.9] * 400)
-    assert misses(unsafe, unsafe, rate=0.1, confidence=0.9).threshold == 0.1
+    assert misses(unsafe, unsafe, rate=0.1, confidence=0.9).threshold == pytest.approx(0.1, rel=2e-3)
 
 
 def test_too_few_texts_for_a_budget_say_how_many_more():
@@ -144,3 +145,18 @@ def test_texts_that_are_blocked_whatever_the_threshold_count_as_alarms():
     safe = np.concatenate([np.linspace(0, 0.5, 480), np.full(20, 2.0)])
     proof = false_alarms(safe, safe, rate=0.01, confidence=0.9)
     assert (proof.guaranteed, proof.needed, proof.errors) == (False, None, 20)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_score_that_moves_with_its_batch_does_not_cross_the_threshold_it_set(seed):
+    p = np.random.default_rng(seed).random(400)
+    moves = 0.9 * MARGIN * p * (1 - p)
+    alarms, missed = (which(p, p, rate=0.05, confidence=0.9) for which in (false_alarms, misses))
+    assert int((p + moves >= alarms.threshold).sum()) <= most_errors(400, 0.05, 0.9)
+    assert int((p - moves < missed.threshold).sum()) <= most_errors(400, 0.05, 0.9)
+
+
+@pytest.mark.parametrize("p", [0.0, 1e-300, 0.3, 1 - 1e-12, 1.0])
+def test_moving_a_probability_up_ends_above_it_and_down_not(p):
+    assert moved(p, MARGIN) > p
+    assert moved(p, -MARGIN) <= p
