@@ -239,7 +239,6 @@ def _offered(
     seen = np.ones(scores.log_odds.shape, dtype=np.bool_) if scores.scored is None else scores.scored
     right = np.zeros(seen.shape, dtype=np.bool_)
     right[y >= 0, y[y >= 0]] = True
-    right &= seen  # a true label that was not on offer leaves "none" as the right answer
     some = np.argsort(~seen[live], axis=1, kind="stable")[:, : int(seen[live].sum(axis=1).max())]
     rows = np.flatnonzero(live)[:, None]
     return (
@@ -254,6 +253,7 @@ def _choice(x: NDArray[np.float64], seen: NDArray[np.bool_], right: NDArray[np.b
     """Weights (k,) of a multinomial regression of ``right`` (n, m) on x (n, m, k); none has odds 1."""
     n = len(seen)
     smooth = 1 / (n + 2) / np.maximum(seen.sum(axis=1, keepdims=True), 1)
+    # A true label that was not on offer leaves "none" as the right answer.
     target = np.where(right, (n + 1) / (n + 2), smooth) * seen
 
     def chances(w: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -98,6 +98,39 @@ def test_the_promise_holds_in_as_many_draws_as_it_says():
     assert stats.binomtest(broken, 300, 0.1, alternative="greater").pvalue > 0.01
 
 
+def test_the_proof_counts_the_decisions_on_the_second_half():
+    router = Router(World(), NAMES, gap=0.5, nulls=["zz"]).fit(TEXTS, TRUTHS, max_error=0.05)
+    held = np.random.default_rng(0).permutation(1000) >= 500
+    chosen = [(d.choice, t) for d, t, h in zip(router.many(TEXTS), TRUTHS, held, strict=True) if h and d.choice]
+    proof = router.certificate.proofs["all"]
+    assert (proof.n, proof.errors) == (len(chosen), sum(choice != t for choice, t in chosen))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"gap": 2.0},
+        {"nulls": ["zz", "b,zz"]},
+        {"gap": 1.0, "nulls": ["zz"]},
+        {"multi": True},
+        {"multi": True, "top_k": 1},
+        {"multi": True, "nulls": ["zz"], "top_k": 2},
+    ],
+)
+@pytest.mark.parametrize("threshold", [0.05, 0.5, 0.9])
+def test_outcomes_are_what_the_router_decides(how, threshold):
+    router = Router(World(lift=2.0), NAMES, threshold=threshold, **how)
+    (ask,) = router.ask(TEXTS)
+    scores = World(lift=2.0).score(ask.texts, ask.labels)
+    true = np.array([[t == n for n in NAMES] for t in TRUTHS])
+    outcomes = router.chances(scores).outcomes(router.cut, true, scores.empty)
+    decisions = router.decide([scores])
+    assert ((outcomes.best >= threshold) == [d.choice is not None for d in decisions]).all()
+    wrong = [not set(d.choices) <= {t} for d, t in zip(decisions, TRUTHS, strict=True)]
+    assert ((outcomes.wrong >= threshold) == wrong).all()
+
+
 def test_the_second_half_moves_no_calibration():
     router = Router(World(), NAMES).fit(TEXTS, TRUTHS, max_error=0.05)
     order = np.random.default_rng(0).permutation(1000)
