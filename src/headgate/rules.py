@@ -1,5 +1,6 @@
 """Calibrations and thresholds of a guard's rules, from labelled texts: arrays in, no model."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -53,6 +54,13 @@ def paid(
         safe: Scores of joined texts.
         sizes: (n,) about how many tokens each has.
     """
+    if len(sizes) and (safe.windows > 1).all():
+        warnings.warn(
+            "every safe text is longer than a window of the model, so what length is worth can't be told: false alarms "
+            "may grow beyond the lengths given. Label short texts too.",
+            UserWarning,
+            stacklevel=3,
+        )
     out = {}
     for name, calibration in found.items():
         j = columns[name]

@@ -426,6 +426,13 @@ def test_false_alarms_do_not_grow_with_length():
     assert all(rule.calibration.length == 0 for rule in short.rules.values())
 
 
+def test_without_a_text_that_fits_a_window_the_price_of_length_is_not_known():
+    long = ["\n".join([t] * 20) for t in SAFE]  # 120 tokens each, in two windows
+    with pytest.warns(UserWarning, match="every safe text is longer than a window"):
+        guard = Guard(World(), NAMES, threshold=0.5).fit(long, RULES, max_false_positive_rate=0.02)
+    assert all(rule.calibration.length == 0 for rule in guard.rules.values())
+
+
 def test_the_second_half_sets_no_price_of_length():
     order = np.random.default_rng(0).permutation(2000)
     other = [f"None {8_000_000 + i}" if order[i] >= 1000 and RULES[i] is None else t for i, t in enumerate(SAFE)]
