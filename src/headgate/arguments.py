@@ -58,3 +58,9 @@ def whole(name: str, value: int, *, least: int) -> None:
     """Raise ValueError unless it is a whole number, ``least`` or more."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} is {value!r}; expected a whole number, {least} or more.")
+
+
+def share(name: str, value: float) -> None:
+    """Raise ValueError unless it lies between 0 and 1, without the ends, which no data can prove."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value < 1:
+        raise ValueError(f"{name} is {value!r}; expected above 0 and below 1.")

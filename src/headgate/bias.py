@@ -6,7 +6,7 @@ from math import factorial
 
 import numpy as np
 
-from headgate.arguments import listed
+from headgate.arguments import listed, whole
 from headgate.scores import Ask, Floats, Label, Scorer, Scores, as_label, judge, silenced
 from headgate.wrapped import Wrapper, digest
 
@@ -40,10 +40,8 @@ class Permuted(Wrapper):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.orders, bool) or not isinstance(self.orders, int) or self.orders < 1:
-            raise ValueError(f"orders is {self.orders!r}; expected a whole number, 1 or more.")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed is {self.seed!r}; expected a whole number, 0 or more.")
+        whole("orders", self.orders, least=1)
+        whole("seed", self.seed, least=0)
 
     @property
     def fingerprint(self) -> str:

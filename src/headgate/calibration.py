@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from headgate.scores import EMPTY_LOG_ODDS, Ask, Label, Scorer, Scores, as_label, judge, logistic
+from headgate.scores import EMPTY_LOG_ODDS, Ask, Scorer, Scores, as_label, judge, logistic
+from headgate.wrapped import Wrapper
 
 
 @dataclass(frozen=True)
@@ -124,21 +125,11 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Calibrated:
+class Calibrated(Wrapper):
     """A scorer whose log-odds went through a calibration; a scorer itself."""
 
     scorer: Scorer
     calibration: Calibration
-
-    @property
-    def joint(self) -> bool:
-        """As the inner scorer's."""
-        return self.scorer.joint
-
-    @property
-    def labels(self) -> tuple[str, ...] | None:
-        """As the inner scorer's."""
-        return self.scorer.labels
 
     @property
     def fingerprint(self) -> str:
@@ -147,18 +138,9 @@ class Calibrated:
         return f"{self.scorer.fingerprint}*{c.scale:.6g}{c.shift:+.6g}-{c.length:.6g}"
 
     @property
-    def run(self) -> object:
-        """How the inner scorer's model runs, where it says so."""
-        return getattr(self.scorer, "run", None)
-
-    @property
     def thresholds(self) -> dict[str, float]:
         """The inner scorer's own thresholds, if it has any."""
         return dict(getattr(self.scorer, "thresholds", {}))
-
-    def score(self, texts: Sequence[str], labels: Sequence[str | Label]) -> Scores:
-        """Calibrated log-odds, (n, m)."""
-        return self.score_many([Ask(texts, labels)])[0]
 
     def score_many(self, asks: Sequence[Ask]) -> list[Scores]:
         """Calibrated log-odds for several cross products in one plan."""
@@ -175,19 +157,6 @@ class Calibrated:
         """As the inner scorer's, where it has one; see :func:`headgate.passes.judge_all`."""
         remember = getattr(self.scorer, "remembering", None)
         return self if remember is None else replace(self, scorer=remember(memo))
-
-    def split_label(self, label: str) -> list[str]:
-        """As the inner scorer's, where it has one."""
-        split = getattr(self.scorer, "split_label", None)
-        if split is None:
-            raise TypeError(f'{type(self.scorer).__name__} has no split_label, which long_query="windows" needs.')
-        return list(split(label))
-
-    def close(self) -> None:
-        """Release the inner scorer's model."""
-        close = getattr(self.scorer, "close", None)
-        if close is not None:
-            close()
 
 
 def _examples(

@@ -7,12 +7,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from headgate.arguments import listed
+from headgate.arguments import listed, share, whole
 from headgate.bounds import upper_bound
 from headgate.errors import StaleError
 from headgate.labelled import Halves
@@ -50,10 +51,8 @@ class Goal:
 
     def __post_init__(self) -> None:
         for what, value in ((self.promise, self.target), ("confidence", self.confidence)):
-            if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value < 1:
-                raise ValueError(f"{what} is {value!r}; expected above 0 and below 1: no data proves the ends.")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer) or self.seed < 0:
-            raise ValueError(f"seed is {self.seed!r}; expected a whole number, 0 or more.")
+            share(what, value)
+        whole("seed", self.seed, least=0)
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ class Certificate:
         if self.guaranteed != shown:
             raise ValueError(f"guaranteed is {self.guaranteed}, and its proofs say {shown}; expected the same.")
 
-    @property
+    @cached_property
     def id(self) -> str:
         """12 hex digits that change with anything in it."""
         return digest(asdict(self))

@@ -34,12 +34,6 @@ def coverage(scores: Scores, i: int) -> Coverage:
     return Coverage(windows=int(scores.windows[i].max()), read=tokens, total=tokens)
 
 
-def overflow(value: Overflow) -> None:
-    """Raise ValueError unless it is a choice."""
-    if value not in ("window", "error"):
-        raise ValueError(f'on_overflow is {value!r}; expected "window", which reads all of a long text, or "error".')
-
-
 def refuse_long(scores: Scores, on_overflow: Overflow) -> None:
     """Raise TextTooLongError where a text took several windows and the caller wants none of those."""
     long = (scores.windows > 1).any(axis=1)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.arguments import listed
+from headgate.arguments import listed, whole
 from headgate.calibration import platt
 from headgate.index import Index, embedder_fingerprint
 from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge, silenced
-from headgate.wrapped import Truth, Vocabulary, Wrapper, digest, plain
+from headgate.wrapped import Truth, Vocabulary, Wrapper, digest, normalized
 
 Array = NDArray[np.float64]
 
@@ -68,8 +68,7 @@ class WithExamples(Wrapper):
     _embedder_print: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.nearest, bool) or not isinstance(self.nearest, int) or self.nearest < 1:
-            raise ValueError(f"nearest is {self.nearest!r}; expected a whole number, 1 or more.")
+        whole("nearest", self.nearest, least=1)
         if not isinstance(self.examples, Mapping):
             raise TypeError(f"examples is {type(self.examples).__name__}; expected label -> list of utterances.")
         vocabulary = Vocabulary.of(list(self.examples) if self.names is None else self.names, self.scorer)
@@ -142,8 +141,8 @@ class WithExamples(Wrapper):
 
     def seen(self, texts: Sequence[str]) -> list[int]:
         """Indices of the texts that are example utterances: they say nothing of new ones."""
-        known = {plain(t) for some in self._said for t in some}
-        return [i for i, t in enumerate(texts) if plain(t) in known]
+        known = {normalized(t) for some in self._said for t in some}
+        return [i for i, t in enumerate(texts) if normalized(t) in known]
 
     def _inner(self, asks: Sequence[Ask], columns: Sequence[NDArray[np.int64]]) -> list[Scores]:
         if self.scorer is None:
@@ -181,8 +180,8 @@ class WithExamples(Wrapper):
         first = np.concatenate([[0], np.cumsum(size)[:-1]])
         owner = np.repeat(np.arange(len(size)), size)
         if apart:
-            said = np.array([plain(t) for some in self._said for t in some])
-            near[np.array([plain(t) for t in texts])[:, None] == said] = -np.inf
+            said = np.array([normalized(t) for some in self._said for t in some])
+            near[np.array([normalized(t) for t in texts])[:, None] == said] = -np.inf
         order = np.lexsort((-near, np.broadcast_to(owner, near.shape)), axis=1)  # by label, best first
         near = np.take_along_axis(near, order, axis=1)
         total, count = np.zeros((len(texts), len(size))), np.zeros((len(texts), len(size)))

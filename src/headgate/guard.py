@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.arguments import listed, named, probability, whole
+from headgate.arguments import listed, named, one_of, probability, whole
 from headgate.certificate import ALL, Certificate, Goal, made, pins
 from headgate.conversation import Conversation, last_turns
-from headgate.coverage import Overflow, coverage, overflow, refuse_long
+from headgate.coverage import Overflow, coverage, refuse_long
 from headgate.errors import DataError
 from headgate.labelled import Halves, truth_matrix
 from headgate.lengths import joined
@@ -66,7 +66,7 @@ class Guard:
         probability("unreadable", self.unreadable)
         if self.turns is not None and self.turns < 1:
             raise ValueError(f"turns is {self.turns}; expected 1 or more.")
-        overflow(self.on_overflow)
+        one_of("on_overflow", self.on_overflow, get_args(Overflow))
         given = dict(self.forbid) if isinstance(self.forbid, Mapping) else {n: n for n in names}
         object.__setattr__(self, "_rules", {name: self._rule(name, what) for name, what in given.items()})
         if self.certificate is not None:

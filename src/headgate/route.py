@@ -3,18 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.arguments import listed, named
+from headgate.arguments import listed, named, one_of
 from headgate.bounds import fewest
 from headgate.calibration import Calibration
 from headgate.certificate import ALL, OTHERS, Certificate, Goal, made, pins
 from headgate.chances import Chances, part
 from headgate.conversation import Conversation, last_turns
-from headgate.coverage import Overflow, coverage, overflow, refuse_long
+from headgate.coverage import Overflow, coverage, refuse_long
 from headgate.decision import Cut, Decision
 from headgate.labelled import Bools, Halves, truth_matrix
 from headgate.scores import Ask, Label, Scorer, Scores, as_label, judge
@@ -68,7 +68,7 @@ class Router:
             raise ValueError(f"routes is {self.routes!r}; expected names, or names with descriptions.")
         if self.turns < 1:
             raise ValueError(f"turns is {self.turns}; expected 1 or more.")
-        overflow(self.on_overflow)
+        one_of("on_overflow", self.on_overflow, get_args(Overflow))
         names = list(self.routes)
         named("route", names)
         if isinstance(self.threshold, Mapping) and set(self.threshold) != set(names):

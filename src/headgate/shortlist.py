@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.arguments import listed
+from headgate.arguments import listed, share, whole
 from headgate.index import Index, embedder_fingerprint
 from headgate.promise import Promise, promised
 from headgate.scores import EMPTY_LOG_ODDS, Ask, Embedder, Scorer, Scores, as_label, blank, judge
-from headgate.wrapped import Names, Truth, Vocabulary, Wrapper, digest, plain
+from headgate.wrapped import Names, Truth, Vocabulary, Wrapper, digest, normalized
 
 Places = NDArray[np.int64]
 
@@ -62,12 +62,12 @@ class Shortlist(Wrapper):
     _print: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _whole("size", self.size, 1)
-        _whole("least", self.least, 0)
+        whole("size", self.size, least=1)
+        whole("least", self.least, least=0)
         vocabulary = Vocabulary.of(self.names, self.scorer)
         said = tuple(vocabulary.utterances(self.examples))
         texts = [
-            list({plain(t): t for t in (name, as_label(inner).text, *some)}.values())
+            list({normalized(t): t for t in (name, as_label(inner).text, *some)}.values())
             for name, inner, some in zip(vocabulary.names, vocabulary.inner, said, strict=True)
         ]
         near = [] if len(vocabulary) <= self.least else [t for some in texts for t in some]
@@ -151,7 +151,8 @@ class Shortlist(Wrapper):
 
     def sized(self, size: int) -> "Shortlist":
         """The same with another size, and no promise; nothing is embedded anew."""
-        return self._changed(size=_whole("size", size, 1), promise=None)
+        whole("size", size, least=1)
+        return self._changed(size=size, promise=None)
 
     def fit(
         self, texts: Sequence[str], truths: Sequence[Truth], *, miss: float = 0.02, confidence: float = 0.9
@@ -176,8 +177,7 @@ class Shortlist(Wrapper):
         Source: the exact bound of Clopper & Pearson, 1934, on the nested family of sizes.
         """
         for name, value in (("miss", miss), ("confidence", confidence)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-                raise ValueError(f"{name} is {value!r}; expected above 0 and below 1.")
+            share(name, value)
         ranks = self._ranks(*self._in_scope(texts, self._vocabulary.true_of(texts, truths)))
         if len(self._vocabulary) <= self.least:
             return self._changed(promise=Promise(miss, confidence, len(ranks), len(self._vocabulary), 1.0, True))
@@ -194,8 +194,8 @@ class Shortlist(Wrapper):
 
     def seen(self, texts: Sequence[str]) -> list[int]:
         """Indices of the texts that are example utterances: they say nothing of new ones."""
-        known = {plain(t) for some in self._said for t in some}
-        return [i for i, t in enumerate(texts) if plain(t) in known]
+        known = {normalized(t) for some in self._said for t in some}
+        return [i for i, t in enumerate(texts) if normalized(t) in known]
 
     def _in_scope(self, texts: Sequence[str], true: Sequence[list[int]]) -> tuple[list[str], list[list[int]]]:
         seen = set(self.seen(texts))
@@ -254,9 +254,3 @@ def _assembled(ask: Ask, parts: Sequence[tuple[_Part, Scores]]) -> Scores:
         exclusive=bool(parts) and parts[0][1].exclusive,
         scored=scored,
     )
-
-
-def _whole(name: str, value: int, lowest: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise ValueError(f"{name} is {value!r}; expected a whole number, {lowest} or more.")
-    return value

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ Names = Sequence[str] | Mapping[str, str | Label]
 Truth = str | Sequence[str] | None
 
 
-class Wrapper:
+class Wrapper(ABC):
     """A scorer around another one; what is here comes from the inner one.
 
     Thresholds that the inner scorer brings were chosen on its own numbers: a wrapper that gives
@@ -47,9 +48,9 @@ class Wrapper:
         """Log-odds (n, m); see :class:`headgate.Scorer`."""
         return self.score_many([Ask(texts, labels)])[0]
 
+    @abstractmethod
     def score_many(self, asks: Sequence[Ask]) -> list[Scores]:
         """Scores of several cross products, in one plan of the inner scorer."""
-        raise NotImplementedError
 
     def _changed(self, **parts: object) -> Self:
         """A twin with other parts that shares all the rest: nothing is embedded anew."""
@@ -161,7 +162,7 @@ class Vocabulary:
             for i, text in enumerate(said):
                 if not isinstance(text, str) or not text.strip():
                     raise ValueError(f"examples[{name!r}][{i}] is {text!r}; expected an utterance.")
-                if plain(text) in {plain(t) for t in said[:i]}:
+                if normalized(text) in {normalized(t) for t in said[:i]}:
                     raise ValueError(f"examples[{name!r}][{i}], {text[:60]!r}, came before; give each utterance once.")
         return [tuple(examples.get(name, ())) for name in self.names]
 
@@ -189,7 +190,7 @@ class Vocabulary:
         return [self.at[name] for name in dict.fromkeys(true)]
 
 
-def plain(text: str) -> str:
+def normalized(text: str) -> str:
     """The words of a text, whatever its case and spaces: what makes two of them the same."""
     return " ".join(text.split()).casefold()
 

@@ -1,14 +1,14 @@
 """A guard blocks exactly from the threshold up, says which rule broke, and fails closed."""
 
 import json
-from dataclasses import FrozenInstanceError, asdict
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate import Ask, Guard, Label, NotCalibratedError, Rule, ScorerError, judge
+from headgate import Ask, Coverage, Guard, Label, NotCalibratedError, Rule, ScorerError, TextTooLongError, judge
 from headgate.scores import sigmoid
 from headgate.testing import ToyScorer
 from tests.core.fixed import Fixed, logit, scores
@@ -238,3 +238,15 @@ def test_a_verdict_is_frozen_and_json(threshold):
     assert back["spans"] == {name: list(span) for name, span in found.spans.items()}
     with pytest.raises(FrozenInstanceError):
         found.allowed = True
+
+
+def test_a_verdict_says_what_was_read_and_a_strict_guard_refuses_long_texts():
+    guard = Guard(Fixed([[1.0]]), ["bad"], threshold=0.5)
+    long = scores([[1.0]], windows=[[4]], tokens=[900])
+    assert guard.decide([long])[0].coverage == Coverage(windows=4, read=900, total=900)
+    strict = replace(guard, on_overflow="error")
+    assert strict.decide([scores([[1.0]])])[0].coverage.windows == 1
+    with pytest.raises(TextTooLongError, match="text 0 has 900 tokens and took 4 windows"):
+        strict.decide([long])
+    with pytest.raises(ValueError, match="on_overflow is 'cut'"):
+        replace(guard, on_overflow="cut")
