@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from headgate.decision import Cut
 from headgate.labelled import Bools
+from headgate.passes import rows_of
 from headgate.scores import Scores
 from headgate.thresholds import Outcomes
 
@@ -72,9 +73,14 @@ class Chances(NamedTuple):
 
 def part(scores: Scores, rows: Bools, m: int) -> Scores:
     """Scores of some texts, (n,) True, and of the first m labels."""
-    cells = [name for name in ("log_odds", "windows", "spans", "scored") if getattr(scores, name) is not None]
-    chosen = {name: getattr(scores, name)[rows] for name in ("tokens", "unknown", "empty")}
-    return replace(scores, **chosen, **{name: getattr(scores, name)[rows][:, :m] for name in cells})
+    some = rows_of(scores, np.flatnonzero(rows).tolist())
+    return replace(
+        some,
+        log_odds=some.log_odds[:, :m],
+        windows=some.windows[:, :m],
+        spans=some.spans[:, :m],
+        scored=None if some.scored is None else some.scored[:, :m],
+    )
 
 
 def _one_of(z: Array, m: int) -> tuple[Array, Array]:
