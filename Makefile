@@ -11,13 +11,26 @@ VERSION := $(shell $(PYTHON) -c '$(SAY_VERSION)')
 STAMP := $(VENV)/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix install mini-report
+.PHONY: help demo test test-newest check fix install mini-report
 
 help: ## say what there is
 	@grep -E '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
 
 demo: $(STAMP) ## retrieve, rerank, guard and route: once through LangChain, once through LlamaIndex
 	@$(PY) examples/demo.py
+
+NEWEST := $(VENV)/newest
+test-newest: $(NEWEST)/made ## run the LangChain tests with the newest langchain-core and langchain
+	$(NEWEST)/bin/python -m pytest integrations/langchain/tests $(ARGS)
+
+# A resolver may stop before the newest LangChain, because other packages' pins hold it back. So it lies in a venv of its
+# own, without its dependencies, in front of everything that .venv has.
+$(NEWEST)/made: $(STAMP) constraints/newest.txt
+	$(PYTHON) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/python -c 'import site, sys; open(site.getsitepackages()[0] + "/beneath.pth", "w").write( \
+		f"import site; site.addsitedir({sys.argv[1]!r})\n")' "$$($(PY) -c 'import site; print(site.getsitepackages()[0])')"
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-installed -r constraints/newest.txt
+	@touch $@
 
 test: $(STAMP) ## run all tests; ARGS="-k name" chooses among them
 	$(PY) -m pytest $(ARGS)

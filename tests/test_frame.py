@@ -21,6 +21,7 @@ CORE = [
     "shadow", "stream", "testing", "thresholds", "tree", "verdict", "watch", "wrapped",
 ]  # fmt: skip
 PROJECTS = [ROOT / "pyproject.toml", *sorted(ROOT.glob("integrations/*/pyproject.toml"))]
+PUBLIC = {"headgate", "headgate.hosting", "headgate.sentences"}
 MAX_LINES = 300
 
 
@@ -99,8 +100,8 @@ def test_there_are_adapters():
 def test_adapters_use_public_names_only(path):
     for module, names in imports(path):
         if module.split(".")[0] == "headgate":
-            assert module == "headgate", f"{module} is not public; import from headgate"
-            assert set(names) <= {*headgate.__all__, "__version__"}
+            assert module in PUBLIC, f"{module} is not public; import from headgate"
+            assert module != "headgate" or set(names) <= {*headgate.__all__, "__version__"}
 
 
 def test_llama_index_namespaces_stay_open():
@@ -135,7 +136,7 @@ def test_the_distributions_agree_on_python_licence_and_core(path):
 
 def test_readme_commands_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    assert {"demo", "test", "check", "fix", "install", "mini-report"} <= targets
+    assert {"demo", "test", "test-newest", "check", "fix", "install", "mini-report"} <= targets
     for page in ("README.md", "CONTRIBUTING.md", ".ci/run"):
         text = (ROOT / page).read_text("utf-8")
         asked = re.findall(r"(?:^|`|\$ )make ([a-z-]+)", text, re.MULTILINE)

@@ -15,9 +15,9 @@ from langchain_core.documents import Document
 from langchain_core.load import dumpd, load
 from langchain_core.runnables import ConfigurableField
 
-from headgate import Guard, Label, Reranker, Router, Rule, ScorerError
+from headgate import Guard, Label, Reranker, Router, Rule, ScorerError, hosting
 from headgate.testing import ToyScorer
-from langchain_headgate import HeadgateDocumentGuard, HeadgateGuard, HeadgateReranker, HeadgateRouter, _lazy
+from langchain_headgate import HeadgateDocumentGuard, HeadgateGuard, HeadgateReranker, HeadgateRouter
 
 DOCUMENTS = [Document("ham"), Document("spam")]
 # class, scalars, the ready noun's field, the noun
@@ -161,14 +161,14 @@ def test_a_ready_noun_is_not_written(cls, scalars, field, noun) -> None:
 @all_classes
 def test_settings_are_checked_without_asking_a_model(cls, scalars, field, noun, monkeypatch) -> None:
     asked = []
-    monkeypatch.setattr(_lazy._Unread, "score", lambda *given: asked.append(given))
+    monkeypatch.setattr(hosting.Unread, "score", lambda *given: asked.append(given))
     cls(**scalars)
     assert not asked
 
 
 def test_the_stand_in_of_a_model_never_judges() -> None:
     with pytest.raises(ScorerError, match="2 texts came to the stand-in of a model that is not loaded"):
-        _lazy._UNREAD.score(["a", "b"], ["spam"])
+        hosting.UNREAD.score(["a", "b"], ["spam"])
 
 
 @all_classes

@@ -14,9 +14,9 @@ from llama_index.core.base.base_selector import BaseSelector
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, TextNode
 
-from headgate import Guard, Label, Reranker, Rule, ScorerError
+from headgate import Guard, Label, Reranker, Rule, ScorerError, hosting
 from headgate.testing import ToyScorer
-from llama_index.postprocessor.headgate import HeadgateNodeGuard, HeadgateRerank, _shared
+from llama_index.postprocessor.headgate import HeadgateNodeGuard, HeadgateRerank
 from llama_index.selectors.headgate import HeadgateSelector
 
 NODES = [NodeWithScore(node=TextNode(text=text, id_=text), score=0.5) for text in ("ham", "spam")]
@@ -203,11 +203,11 @@ def test_a_ready_noun_with_a_model_is_shared_by_copies(cls, scalars, field, noun
 @all_classes
 def test_settings_are_checked_without_asking_a_model(cls, scalars, field, noun, monkeypatch) -> None:
     asked = []
-    monkeypatch.setattr(_shared._Unread, "score", lambda *given: asked.append(given))
+    monkeypatch.setattr(hosting.Unread, "score", lambda *given: asked.append(given))
     cls(**scalars)
     assert not asked
 
 
 def test_the_stand_in_of_a_model_never_judges() -> None:
     with pytest.raises(ScorerError, match="2 texts came to the stand-in of a model that is not loaded"):
-        _shared._UNREAD.score(["a", "b"], ["spam"])
+        hosting.UNREAD.score(["a", "b"], ["spam"])

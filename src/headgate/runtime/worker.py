@@ -23,11 +23,9 @@ from operator import index
 
 from headgate.errors import ClosedError, OverloadedError, ScorerError
 from headgate.runtime.batching import Array, Forward, Row, Work, budget, packed, partition, work
-from headgate.runtime.request import Answer, Request
+from headgate.runtime.request import Answer, Batch, Request, hold
 
 log = logging.getLogger(__name__)
-
-Batch = list[tuple[Request, list[int]]]
 
 AHEAD = 2
 """How many batches of rows are looked at to choose one."""
@@ -121,6 +119,7 @@ class SharedForward:
         if self._worker.here:  # shared twice
             return self._forward(rows)
         answer = self._worker.submit(self._forward, rows, max_tokens=self.max_tokens)
+        hold(answer)
         try:
             return answer.result()
         except BaseException:

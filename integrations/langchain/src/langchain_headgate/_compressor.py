@@ -8,6 +8,8 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import RunnableLambda
 
+from headgate.hosting import away
+
 
 class TracedCompressor(BaseDocumentCompressor):
     """Opens a chain run of its own, child of the caller's; LangChain opens none for compressors.
@@ -38,7 +40,10 @@ class TracedCompressor(BaseDocumentCompressor):
         def compress(work: dict[str, Any]) -> dict[str, Any]:
             return self._compress(work["query"], work["documents"])
 
-        return RunnableLambda(compress, name=type(self).__name__)
+        async def acompress(work: dict[str, Any]) -> dict[str, Any]:
+            return await away(compress, work)
+
+        return RunnableLambda(compress, acompress, name=type(self).__name__)
 
 
 def page_content(document: Document) -> str:

@@ -1,50 +1,17 @@
 """What every class here has: a model named by scalars and loaded on first use, or a ready noun."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from threading import Lock
 from typing import Annotated, Any, ClassVar, Self
 
 from langchain_core.load.serializable import Serializable
 from pydantic import ConfigDict, Field, InstanceOf, field_serializer, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-import headgate
-from headgate import Label, Scorer, ScorerError, Scores
+from headgate import Scorer
+from headgate.hosting import UNREAD, Models
 
 LOAD = ("family", "revision", "device", "dtype", "template", "classes", "max_length")
 STRICT = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class Loaded:
-    """Scorers by what they were loaded with, each loaded once.
-
-    Copies of their owner share them, a pickle starts without any, and equality ignores them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._scorers: dict[str, Scorer] = {}
-
-    def get(self, model: str, arguments: Mapping[str, Any]) -> Scorer:
-        """The scorer that ``headgate.load(model, **arguments)`` gives, from the second call on at once."""
-        key = repr((model, sorted(arguments.items())))
-        with self._lock:  # two first calls load one model
-            if key not in self._scorers:
-                self._scorers[key] = headgate.load(model, **arguments)
-            return self._scorers[key]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Loaded)
-
-    def __hash__(self) -> int:
-        return hash(Loaded)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
-        return (type(self), ())
 
 
 class Lazy(Serializable):
@@ -66,8 +33,8 @@ class Lazy(Serializable):
     max_length: int | None = None
     # A field rather than a private attribute: configurable_fields builds a new object from the
     # fields on every call, which must not load the model again.
-    loaded: Annotated[SkipJsonSchema[InstanceOf[Loaded]], Field(exclude=True, repr=False)] = Field(
-        default_factory=Loaded
+    loaded: Annotated[SkipJsonSchema[InstanceOf[Models]], Field(exclude=True, repr=False)] = Field(
+        default_factory=Models
     )
 
     _ready: ClassVar[str]
@@ -88,7 +55,7 @@ class Lazy(Serializable):
     @model_validator(mode="after")
     def _either(self) -> Self:
         if getattr(self, self._ready) is None:
-            self._make(_UNREAD)  # the noun's own checks, now rather than at the first call
+            self._make(UNREAD)  # the noun's own checks, now rather than at the first call
             return self
         # Compared with the defaults, because hosts copy an object by passing every field again.
         fields = type(self).model_fields
@@ -123,26 +90,3 @@ class Lazy(Serializable):
         """Labels and rules as plain dicts, which the constructor takes as well."""
         nested = {k for k in ("label", "routes", "forbid") if getattr(self, k, None) is not None}
         return self.model_dump(include=nested)
-
-
-class _EveryThreshold(dict[str, float]):
-    def get(self, key: str, default: Any = None) -> float:
-        return 0.5
-
-
-class _Unread:
-    """Stands in for a scorer that is not loaded yet, so that a noun's own checks run before the model is read."""
-
-    joint = False
-    labels = None
-    fingerprint = "unread"
-    thresholds = _EveryThreshold()
-
-    def score(self, texts: Sequence[str], labels: Sequence[str | Label]) -> Scores:
-        raise ScorerError(
-            f"{len(texts)} texts came to the stand-in of a model that is not loaded; expected none: "
-            "ask the adapter, which loads its model on first use."
-        )
-
-
-_UNREAD = _Unread()

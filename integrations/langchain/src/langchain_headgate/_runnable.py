@@ -6,7 +6,9 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, MessageLikeRepresentation, convert_to_messages
 from langchain_core.prompt_values import PromptValue
-from langchain_core.runnables import RunnableConfig, RunnableSerializable, run_in_executor
+from langchain_core.runnables import RunnableConfig, RunnableSerializable
+
+from headgate.hosting import away
 
 Judged = str | BaseMessage | PromptValue | Sequence[MessageLikeRepresentation] | Mapping[str, Any]
 """A text, a message, a prompt, a conversation; or a mapping, of which ``input_key`` names one."""
@@ -78,10 +80,10 @@ class Judge(RunnableSerializable[Judged, Any]):
         return answer
 
     async def _aone(self, value: Judged) -> Any:
-        return await run_in_executor(None, self._one, value)
+        return await away(self._one, value)
 
     async def _amany(self, inputs: list[Judged]) -> list[Any]:
-        return await run_in_executor(None, self._many, inputs)
+        return await away(self._many, inputs)
 
 
 def conversation(value: Judged, key: str | None) -> Read:

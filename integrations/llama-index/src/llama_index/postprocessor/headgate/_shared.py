@@ -2,8 +2,6 @@
 
 import pickle
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from threading import Lock
 from typing import Annotated, Any, ClassVar, Self
 
 from llama_index.core.bridge.pydantic import ConfigDict, Field, field_serializer, model_validator
@@ -12,8 +10,8 @@ from llama_index.core.schema import BaseComponent
 from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
-import headgate
-from headgate import Label, Scorer, ScorerError, Scores
+from headgate import Scorer
+from headgate.hosting import UNREAD, Models
 
 dispatcher = get_dispatcher("llama_index.postprocessor.headgate")
 LOAD = ("family", "revision", "device", "dtype", "template", "classes", "max_length")
@@ -23,37 +21,6 @@ STRICT = ConfigDict(
     arbitrary_types_allowed=True,
     protected_namespaces=("pydantic_model_",),
 )
-
-
-class Loaded:
-    """Scorers by what they were loaded with, each loaded once.
-
-    Copies of their owner share them, a pickle starts without any, and equality ignores them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._scorers: dict[str, Scorer] = {}
-
-    def get(self, model: str, arguments: Mapping[str, Any]) -> Scorer:
-        """The scorer that ``headgate.load(model, **arguments)`` gives, from the second call on at once."""
-        key = repr((model, sorted(arguments.items())))
-        with self._lock:  # two first calls load one model
-            if key not in self._scorers:
-                self._scorers[key] = headgate.load(model, **arguments)
-            return self._scorers[key]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Loaded)
-
-    def __hash__(self) -> int:
-        return hash(Loaded)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
-        return (type(self), ())
 
 
 class Lazy(BaseComponent):
@@ -73,8 +40,8 @@ class Lazy(BaseComponent):
     template: str | None = None
     classes: list[str] | dict[str, list[str]] | None = None
     max_length: int | None = None
-    loaded: Annotated[SkipJsonSchema[InstanceOf[Loaded]], Field(exclude=True, repr=False)] = Field(
-        default_factory=Loaded
+    loaded: Annotated[SkipJsonSchema[InstanceOf[Models]], Field(exclude=True, repr=False)] = Field(
+        default_factory=Models
     )
 
     _ready: ClassVar[str]
@@ -96,7 +63,7 @@ class Lazy(BaseComponent):
     @model_validator(mode="after")
     def _either(self) -> Self:
         if getattr(self, self._ready) is None:
-            self._make(_UNREAD)  # the noun's own checks, now rather than at the first call
+            self._make(UNREAD)  # the noun's own checks, now rather than at the first call
             return self
         # Compared with the defaults, because unpickling passes every field again.
         fields = type(self).model_fields
@@ -140,26 +107,3 @@ class Lazy(BaseComponent):
             f"a ready {type(noun).__name__} can't be written as data; expected scalars: "
             'name its model with model="…" where this object must be saved.'
         )
-
-
-class _EveryThreshold(dict[str, float]):
-    def get(self, key: str, default: Any = None) -> float:
-        return 0.5
-
-
-class _Unread:
-    """Stands in for a scorer that is not loaded yet, so that a noun's own checks run before the model is read."""
-
-    joint = False
-    labels = None
-    fingerprint = "unread"
-    thresholds = _EveryThreshold()
-
-    def score(self, texts: Sequence[str], labels: Sequence[str | Label]) -> Scores:
-        raise ScorerError(
-            f"{len(texts)} texts came to the stand-in of a model that is not loaded; expected none: "
-            "ask the adapter, which loads its model on first use."
-        )
-
-
-_UNREAD = _Unread()

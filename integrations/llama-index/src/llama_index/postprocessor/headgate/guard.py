@@ -10,6 +10,7 @@ from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
 from headgate import Guard, Label, Logged, Rule, Scorer, Verdict
+from headgate.hosting import away
 from llama_index.postprocessor.headgate._shared import STRICT, Lazy, dispatcher
 
 
@@ -84,3 +85,8 @@ class HeadgateNodeGuard(Lazy, BaseNodePostprocessor):
         dispatcher.event(NodeGuardEvent(nodes=nodes, verdicts=[asdict(v) for v in verdicts]))
         kept = [n for n, v in zip(nodes, verdicts, strict=True) if not v.blocks]
         return [NodeWithScore(node=n.node, score=n.score) for n in kept]
+
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        return await away(self._postprocess_nodes, nodes, query_bundle)

@@ -12,6 +12,7 @@ from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
 from headgate import Hit, Label, Reranker, Scorer
+from headgate.hosting import away
 from llama_index.postprocessor.headgate._shared import STRICT, Lazy, dispatcher
 
 
@@ -99,6 +100,11 @@ class HeadgateRerank(Lazy, BaseNodePostprocessor):
         if not nodes:
             return []
         return self._rerank(nodes, query_bundle)
+
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        return await away(self._postprocess_nodes, nodes, query_bundle)
 
     def _rerank(self, nodes: list[NodeWithScore], query: QueryBundle) -> list[NodeWithScore]:
         reranker: Reranker = self._noun()

@@ -1,6 +1,5 @@
 """Select query engines or retrievers by judging the query by their descriptions."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
 from headgate import Decision, Router, Scorer
+from headgate.hosting import away
 from llama_index.postprocessor.headgate._shared import STRICT, Lazy, dispatcher
 
 
@@ -91,7 +91,7 @@ class HeadgateSelector(Lazy, BaseSelector):
         return None
 
     async def _aselect(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> SelectorResult:
-        return await asyncio.to_thread(self._select, choices, query)
+        return await away(self._select, choices, query)
 
     def _select(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> SelectorResult:
         if self.default_index is not None and self.default_index >= len(choices):

@@ -1,0 +1,175 @@
+"""What the adapters of every host need: models loaded at first use, and calls that keep off the event loop.
+
+For those who write adapters; an application loads its scorers itself and calls them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import cache, partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+
+import headgate
+from headgate.errors import ScorerError
+
+if TYPE_CHECKING:
+    from headgate.holding import GuardedStream, StreamEvent
+    from headgate.runtime.worker import Worker
+    from headgate.scores import Label, Scorer, Scores
+    from headgate.stream import StreamGuard
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS = 64
+"""Calls that :func:`away` lets wait for the device at the same time; more of them queue up."""
+
+
+async def away(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call ``function`` in a thread, and await what it returns.
+
+    asyncio's own executor has few threads, which everything else shares. These only wait: the rows of as many callers
+    as there are threads share batches, where the scorer is shared (as :class:`Models` gives it). Context variables
+    go along. Cancelled, it takes those rows out that have not begun, and returns at once.
+    """
+    from headgate.runtime.request import CALL, Call
+
+    call = Call()
+
+    def work() -> T:
+        CALL.set(call)
+        try:
+            return function(*args, **kwargs)
+        except StopIteration as error:  # which a future can't hold
+            raise RuntimeError(f"{function!r} raised StopIteration") from error
+
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_threads(), partial(copy_context().run, work))
+    except asyncio.CancelledError:
+        call.give_up()
+        raise
+
+
+async def released(guard: StreamGuard, chunks: AsyncIterable[str]) -> AsyncGenerator[StreamEvent, None]:
+    """As ``guard.run``, for a text that arrives asynchronously; it judges in a thread, and keeps the guard's budget.
+
+    If it ends before ``chunks`` does - halted, closed by its consumer, the guard raised - it awaits ``chunks.aclose()``
+    where there is one, so that the model stops too. Close it yourself where you stop reading it
+    (``contextlib.aclosing``): the interpreter does it later.
+
+    Args:
+        guard: How sentences are judged and held back.
+        chunks: The pieces of the text.
+    """
+    stream = guard.open()
+    try:
+        async for chunk in chunks:
+            stream.feed(chunk)
+            async for event in _judged(guard, stream):
+                yield event
+            if stream.halted:
+                return
+        stream.close()
+        async for event in _judged(guard, stream):
+            yield event
+    finally:
+        stop = getattr(chunks, "aclose", None)
+        if stop is not None and not stream.closed:
+            await stop()
+
+
+async def _judged(guard: StreamGuard, stream: GuardedStream) -> AsyncGenerator[StreamEvent, None]:
+    while held := stream.take():
+        task = asyncio.ensure_future(away(guard.guard.many, [h.text for h in held]))
+        timed = stream.deadline is not None
+        try:
+            while not task.done() and (deadline := stream.deadline) is not None:
+                await asyncio.wait({task}, timeout=max(0.0, deadline - guard.now()))
+                if not task.done():
+                    for event in stream.expire():
+                        yield event
+            if task.done() or not timed:
+                for event in stream.resolve(held, await task):
+                    yield event
+        finally:
+            task.cancel()  # late, or nobody waits any more
+
+
+class Models:
+    """Scorers by what they were loaded with, each loaded once and shared by its callers.
+
+    Copies of their owner share them, a pickle starts without any, and equality ignores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._scorers: dict[str, Scorer] = {}
+
+    def get(self, model: str, arguments: Mapping[str, Any]) -> Scorer:
+        """The scorer that ``headgate.load(model, **arguments)`` gives, from the second call on at once.
+
+        All of them have one worker: callers that wait at the same time share batches, and a lone one waits for nobody.
+        """
+        key = repr((model, sorted(arguments.items())))
+        with self._lock:  # two first calls load one model
+            if key not in self._scorers:
+                scorer = headgate.load(model, **arguments)
+                self._scorers[key] = scorer.shared(_worker()) if hasattr(scorer, "shared") else scorer
+            return self._scorers[key]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Models)
+
+    def __hash__(self) -> int:
+        return hash(Models)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
+        return (type(self), ())
+
+
+class _EveryThreshold(dict[str, float]):
+    def get(self, key: str, default: Any = None) -> float:  # noqa: ANN401
+        return 0.5
+
+
+class Unread:
+    """Stands in for a scorer that is not loaded yet, so that a noun's own checks run before the model is read."""
+
+    joint = False
+    labels = None
+    fingerprint = "unread"
+    thresholds = _EveryThreshold()
+
+    def score(self, texts: Sequence[str], labels: Sequence[str | Label]) -> Scores:
+        """Raises: it knows nothing."""
+        raise ScorerError(
+            f"{len(texts)} texts came to the stand-in of a model that is not loaded; expected none: "
+            "ask the adapter, which loads its model on first use."
+        )
+
+
+UNREAD = Unread()
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="headgate-caller")
+
+
+@cache
+def _worker() -> Worker:
+    from headgate.runtime.worker import Worker
+
+    return Worker(wait=0)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads.cache_clear)  # its threads stayed with the parent

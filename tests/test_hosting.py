@@ -1,0 +1,273 @@
+"""Models shared by the adapters, and calls off the event loop that can be given up."""
+
+import asyncio
+import os
+import pickle
+import threading
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import aclosing
+from contextvars import ContextVar
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import headgate
+from headgate import Guard, Worker, hosting
+from headgate.hosting import UNREAD, Models, away, released
+from headgate.runtime.batching import Row
+from headgate.runtime.request import CALL, Call
+from headgate.runtime.worker import SharedForward
+from headgate.testing import ToyScorer
+from tests.core.streaming import AFTER, FINE, RUDE, guarded
+
+
+def row(number: int) -> Row:
+    return Row(np.array([number], dtype=np.int32), np.zeros(1, dtype=np.int32))
+
+
+class Gate:
+    """A Forward that answers once it is opened, and notes the sizes of its batches."""
+
+    max_tokens = 1000
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.entered, self.open = threading.Event(), threading.Event()
+
+    def __call__(self, rows):
+        self.batches.append([int(r.ids[0]) for r in rows])
+        self.entered.set()
+        assert self.open.wait(10)
+        return [r.ids.astype(np.float32) for r in rows]
+
+
+@pytest.fixture
+def gate():
+    gate = Gate()
+    yield gate
+    gate.open.set()
+
+
+async def entered(gate: Gate) -> None:
+    assert await asyncio.to_thread(gate.entered.wait, 10)
+
+
+async def test_it_gives_what_the_function_gives_and_raises_what_it_raises():
+    assert await away(lambda a, b: (a, b), 1, b=2) == (1, 2)
+    with pytest.raises(ValueError, match="as it is"):
+        await away(lambda: (_ for _ in ()).throw(ValueError("as it is")))
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        await away(next, iter(()))
+
+
+async def test_context_variables_go_along_and_do_not_come_back():
+    variable = ContextVar("variable", default="none")
+    variable.set("mine")
+
+    def work():
+        found = variable.get(), threading.current_thread().name
+        variable.set("its own")
+        return found
+
+    found, thread = await away(work)
+    assert (found, variable.get()) == ("mine", "mine")
+    assert thread.startswith("headgate-caller")
+    assert CALL.get() is None
+
+
+async def test_64_callers_share_a_batch_while_the_loop_goes_on(gate):
+    shared = SharedForward(gate, worker := Worker(wait=0))
+    first = asyncio.create_task(away(shared, [row(0)]))
+    await entered(gate)  # the device is busy, the event loop is not
+    rest = [asyncio.create_task(away(shared, [row(n)])) for n in range(1, 64)]
+    while len(worker._queue._requests) < 63:
+        await asyncio.sleep(0)
+    gate.open.set()
+    found = await asyncio.gather(first, *rest)
+    assert [int(f[0][0]) for f in found] == list(range(64))
+    assert [len(b) for b in gate.batches] == [1, 63]
+
+
+async def test_a_cancelled_call_takes_its_rows_out(gate):
+    shared = SharedForward(gate, worker := Worker(wait=0))
+    ended = threading.Event()
+
+    def call():
+        try:
+            return shared([row(7)])
+        finally:
+            ended.set()
+
+    first = asyncio.create_task(away(shared, [row(0)]))
+    await entered(gate)
+    second = asyncio.create_task(away(call))
+    while not worker._queue._requests:
+        await asyncio.sleep(0)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    assert await asyncio.to_thread(ended.wait, 10)  # its thread is free, though the device is still busy
+    gate.open.set()
+    await first
+    assert gate.batches == [[0]]
+
+
+def test_what_a_call_asks_after_it_was_given_up_is_cancelled_too(gate):
+    call = Call()
+    call.give_up()
+    token = CALL.set(call)
+    try:
+        with pytest.raises(CancelledError):
+            SharedForward(Gate(), Worker(wait=10))([row(1)])
+    finally:
+        CALL.reset(token)
+
+
+def test_a_call_forgets_what_was_answered(gate):
+    gate.open.set()
+    call = Call()
+    token = CALL.set(call)
+    try:
+        SharedForward(gate, Worker(wait=0))([row(1)])
+    finally:
+        CALL.reset(token)
+    assert call._waiting == set()
+
+
+class Sharing(ToyScorer):
+    def shared(self, worker):
+        workers.append(worker)
+        return self
+
+
+workers: list[Worker] = []
+
+
+class Arriving:
+    """A text that arrives asynchronously, and whether it was stopped."""
+
+    def __init__(self, text: str) -> None:
+        self.chunks = iter(text[i : i + 7] for i in range(0, len(text), 7))
+        self.sent, self.stopped = "", 0
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        await asyncio.sleep(0)
+        for chunk in self.chunks:
+            self.sent += chunk
+            return chunk
+        raise StopAsyncIteration
+
+    async def aclose(self):
+        self.stopped += 1
+
+
+@pytest.mark.parametrize("text", [FINE * 9, RUDE + FINE * 9, FINE + RUDE + AFTER * 9, ""])
+@pytest.mark.parametrize("policy", ["halt", "redact", "annotate"])
+async def test_an_arriving_text_is_let_go_as_one_that_is_there(text, policy):
+    guard = guarded(on_broken=policy)
+    arriving = Arriving(text)
+    found = [event async for event in released(guard, arriving)]
+    assert found == list(guard.run([text]))
+    halted = any(event.action == "halt" for event in found)
+    assert arriving.stopped == halted
+    assert (arriving.sent != text) == halted
+
+
+async def test_the_model_stops_when_its_reader_goes_or_the_guard_raises():
+    arriving = Arriving(FINE * 9)
+    async with aclosing(released(guarded(), arriving)) as events:
+        await anext(events)
+    assert arriving.stopped == 1
+
+    class Broken(ToyScorer):
+        def score(self, texts, labels):
+            raise OSError("no device")
+
+    arriving = Arriving(FINE * 9)
+    with pytest.raises(OSError, match="no device"):
+        [event async for event in released(replace(guarded(), guard=Guard(Broken(), ["rude"], 0.5)), arriving)]
+    assert arriving.stopped == 1
+
+
+class Slow(ToyScorer):
+    """Answers about a text that holds "slow" once it is let."""
+
+    def score(self, texts, labels):
+        if any("slow" in text for text in texts):
+            assert GO.wait(10)
+        return super().score(texts, labels)
+
+
+GO = threading.Event()
+
+
+@pytest.mark.parametrize(
+    ("on_timeout", "expected"),
+    [("release", ["release"] * 3), ("redact", ["release", "redact", "release"]), ("halt", ["release", "halt"])],
+)
+async def test_a_late_verdict_is_not_waited_for(on_timeout, expected):
+    GO.clear()
+    guard = replace(
+        guarded(), guard=Guard(Slow(), ["rude"], 0.5), context=1, budget=0.05, on_timeout=on_timeout, lookahead=1
+    )
+    try:
+        text = ["The first sentence. ", "A slow one. ", "The third sentence, and the end"]
+        if on_timeout == "release":  # else it is context to the next one
+            text[2] = "A slow one that never ends"
+        found = [event async for event in released(guard, Arriving("".join(text)))]
+    finally:
+        GO.set()
+    assert [event.action for event in found] == expected
+    assert [event.verdict is None for event in found][:2] == [False, True]
+
+
+async def test_who_holds_waits_for_the_verdict():
+    GO.clear()
+    guard = replace(guarded(), guard=Guard(Slow(), ["rude"], 0.5), budget=0.001, on_timeout="hold")
+    task = asyncio.ensure_future(anext(released(guard, Arriving("A slow one."))))
+    done, _ = await asyncio.wait({task}, timeout=0.05)
+    assert not done
+    GO.set()
+    assert (await task).action == "release"
+
+
+def test_models_are_loaded_once_and_share_one_worker(monkeypatch):
+    seen = []
+    monkeypatch.setitem(vars(headgate), "load", lambda where, **given: seen.append((where, given)) or Sharing())
+    workers.clear()
+    models = Models()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: models.get("a", {"device": "cpu"}), range(32)))
+    assert seen == [("a", {"device": "cpu"})]
+    assert all(f is found[0] for f in found)
+    other = Models()
+    other.get("b", {})
+    assert len(workers) == 2
+    assert workers[0] is workers[1]
+    assert deepcopy(models) is models
+    assert pickle.loads(pickle.dumps(models)) == models == other
+    assert hash(models) == hash(other)
+    assert pickle.loads(pickle.dumps(models))._scorers == {}
+    assert models != "models"
+
+
+def test_the_stand_in_lets_settings_be_checked_and_judges_nothing():
+    assert Guard(UNREAD, ["anything"]).rules["anything"].threshold == 0.5
+    with pytest.raises(headgate.ScorerError, match="1 texts came to the stand-in"):
+        Guard(UNREAD, ["anything"])("text")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+async def test_a_forked_child_gets_threads_of_its_own():
+    await away(int)
+    hosting._threads()
+    pid = os.fork()
+    if pid == 0:
+        fresh = hosting._threads.cache_info().currsize == 0
+        os._exit(0 if fresh else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
