@@ -52,7 +52,7 @@ def config(shape: str, tok: Tokenizer, **more: Any) -> PreTrainedConfig:  # noqa
     own = {"vocab_size": tok.get_vocab_size(), "pad_token_id": tok.token_to_id("[PAD]"), **more}
     if shape == MINILM:
         size = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
-        return BertConfig(**size, **own)
+        return BertConfig(**{**size, **own})
     if shape == DEBERTA:
         return DebertaV2Config(**{**_DEBERTA, **own})
     ids = {"cls_token_id": tok.token_to_id("[CLS]"), "sep_token_id": tok.token_to_id("[SEP]")}
@@ -60,11 +60,20 @@ def config(shape: str, tok: Tokenizer, **more: Any) -> PreTrainedConfig:  # noqa
     return ModernBertConfig(**ids, **own)  # whose defaults are ModernBERT-base
 
 
-def classifier(folder: Path, shape: str, classes: tuple[str, ...]) -> Path:
-    """A ``*ForSequenceClassification``; of one class a ranker as sentence-transformers marks it."""
+def classifier(
+    folder: Path, shape: str, classes: tuple[str, ...], more: Mapping[str, Any] | None = None
+) -> Path:
+    """A ``*ForSequenceClassification``; of one class a ranker as sentence-transformers marks it.
+
+    Args:
+        folder: Where it goes.
+        shape: Of the encoder.
+        classes: Names of the logits.
+        more: What of the configuration is other than the shape's.
+    """
     tok = tokenizer()
     names = {"id2label": dict(enumerate(classes)), "label2id": {name: i for i, name in enumerate(classes)}}
-    settings = config(shape, tok, **names)
+    settings = config(shape, tok, **names, **(more or {}))
     if classes == RANKER:
         settings.sentence_transformers = {"version": "6.2.0"}
     torch.manual_seed(0)
@@ -75,19 +84,19 @@ def classifier(folder: Path, shape: str, classes: tuple[str, ...]) -> Path:
     return folder
 
 
-def gliclass(folder: Path, shape: str, layers: int | None = None) -> Path:
+def gliclass(folder: Path, shape: str, more: Mapping[str, Any] | None = None) -> Path:
     """A uni-encoder as the gliclass package saves it.
 
     Args:
         folder: Where it goes.
         shape: Of the encoder.
-        layers: In place of the shape's; 6 of DeBERTa-v3-base are DeBERTa-v3-small.
+        more: What of its configuration is other: 6 layers of DeBERTa-v3-base are DeBERTa-v3-small.
     """
     from gliclass import GLiClassModel, GLiClassModelConfig
 
     tok = tokenizer(markers=True)
     ids = [tok.token_to_id(m) for m in MARKERS]
-    encoder = config(shape, tok, **({} if layers is None else {"num_hidden_layers": layers}))
+    encoder = config(shape, tok, **(more or {}))
     torch.manual_seed(0)
     settings = GLiClassModelConfig(
         encoder_config=encoder, encoder_model="none", class_token_index=ids[0], text_token_index=ids[1],

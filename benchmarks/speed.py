@@ -82,7 +82,7 @@ JOBS: dict[str, Job] = {
         Size(texts=64, labels=16, length=48), {"template": shapes.TEMPLATE},
     ),
     "gliclass": Job(
-        partial(shapes.gliclass, shape=shapes.DEBERTA, layers=6), ("gliclass",),
+        partial(shapes.gliclass, shape=shapes.DEBERTA, more={"num_hidden_layers": 6}), ("gliclass",),
         {"gliclass pipeline": {"exact": 3, "auto": 6}, "gliclass pipeline, batch": {"exact": 1.5, "auto": 3}},
         Size(texts=256, labels=16, length=48),
     ),

@@ -106,8 +106,8 @@ class HeadgateGuard(Rules, Judge):
     of it has been judged. Tool calls and images in messages are not read.
 
     Args:
-        model, family, revision, device, dtype, template, classes, max_length, forbid, threshold,
-            unreadable: As in :class:`HeadgateDocumentGuard`.
+        model, family, revision, device, dtype, template, classes, max_length: As in ``headgate.load``.
+        forbid, threshold, unreadable: As in :class:`HeadgateDocumentGuard`.
         turns: How many last messages of a conversation are read; None, all of them.
         input_key: The entry of a mapping that is judged; the whole mapping is passed on.
         on_block: "raise" raises GuardBlockedError. "refuse" puts ``refusal`` in the place of what was
