@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-DISTS := -e ".[dev]" -e integrations/langchain -e integrations/llama-index
+DISTS := -e ".[dev,docs]" -e integrations/langchain -e integrations/llama-index
 METADATA := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml
 
 # The stamp carries the version of PYTHON, so that another PYTHON= gets a new .venv.
@@ -11,7 +11,7 @@ VERSION := $(shell $(PYTHON) -c '$(SAY_VERSION)')
 STAMP := $(VENV)/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newest check fix install mini-report
+.PHONY: help demo test test-newest check fix docs install mini-report
 
 help: ## say what there is
 	@grep -E '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
@@ -44,6 +44,10 @@ check: $(STAMP) ## ruff, mypy, import-linter
 fix: $(STAMP) ## let ruff mend and format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+docs: $(STAMP) ## build the documentation into build/site
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo 'Open build/site/index.html'
 
 DATA ?= ../shared/data
 mini-report: $(STAMP) ## measure mini on the data sets under DATA; writes build/mini.html and build/figures.json

@@ -60,9 +60,7 @@ def config(shape: str, tok: Tokenizer, **more: Any) -> PreTrainedConfig:  # noqa
     return ModernBertConfig(**ids, **own)  # whose defaults are ModernBERT-base
 
 
-def classifier(
-    folder: Path, shape: str, classes: tuple[str, ...], more: Mapping[str, Any] | None = None
-) -> Path:
+def classifier(folder: Path, shape: str, classes: tuple[str, ...], more: Mapping[str, Any] | None = None) -> Path:
     """A ``*ForSequenceClassification``; of one class a ranker as sentence-transformers marks it.
 
     Args:

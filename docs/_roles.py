@@ -1,7 +1,6 @@
 """Docstrings say :class:`Rule`; on the pages that is a link, where the API has the name, and else its name alone."""
 
 import re
-from typing import Any
 
 import griffe
 
@@ -14,7 +13,7 @@ _LITERAL = re.compile(r"::$", re.MULTILINE)
 class Roles(griffe.Extension):
     """Turns roles of Sphinx into Markdown."""
 
-    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+    def on_object(self, *, obj: griffe.Object, **_: object) -> None:
         """Of every object that has a docstring."""
         if obj.docstring is not None:
             obj.docstring.value = _LITERAL.sub(":", _ROLE.sub(_linked, obj.docstring.value))

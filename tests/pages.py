@@ -20,10 +20,11 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 
 _BLOCK = re.compile(
-    r"^(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```\n(?P<shown>\n*^(?P=indent)```text\n(?P<text>.*?)^(?P=indent)```\n)?",
+    r"^(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```\n"
+    r"(?P<shown>\n*^(?P=indent)```text\n(?P<text>.*?)^(?P=indent)```\n)?",
     re.DOTALL | re.MULTILINE,
 )
-_NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
+_NUMBER = re.compile(r" *(-?\d+\.\d*(?:e[-+]\d+)?)(?!\d) *")  # numpy pads them
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,10 @@ def printed(path: Path) -> Iterator[tuple[Block, str]]:
 
 def same(shown: str, said: str) -> bool:
     """Whether an output is the one shown, but for the last digits of decimal numbers."""
-    words, others = (_NUMBER.split(_tidy(text)) for text in (shown, said))
-    numbers, found = ([float(n) for n in _NUMBER.findall(_tidy(text))] for text in (shown, said))
-    return words == others and all(
-        abs(a - b) <= max(0.05, 0.05 * abs(a)) for a, b in zip(numbers, found, strict=True)
+    ours, theirs = (_NUMBER.split(_tidy(text)) for text in (shown, said))  # words and numbers take turns
+    return ours[::2] == theirs[::2] and all(
+        abs(a - b) <= max(0.05, 0.05 * abs(a)) + 1e-9
+        for a, b in zip(map(float, ours[1::2]), map(float, theirs[1::2]), strict=True)
     )
 
 

@@ -136,7 +136,7 @@ def test_the_distributions_agree_on_python_licence_and_core(path):
 
 def test_readme_commands_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    assert {"demo", "test", "test-newest", "check", "fix", "install", "mini-report"} <= targets
+    assert {"demo", "test", "test-newest", "check", "fix", "docs", "install", "mini-report"} <= targets
     for page in ("README.md", "CONTRIBUTING.md", ".ci/run"):
         text = (ROOT / page).read_text("utf-8")
         asked = re.findall(r"(?:^|`|\$ )make ([a-z-]+)", text, re.MULTILINE)
