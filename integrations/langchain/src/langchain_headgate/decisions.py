@@ -239,7 +239,8 @@ class _Plan:
         """Score all that was added."""
         unique = {place: list(dict.fromkeys(texts)) for place, texts in self._texts.items()}
         asks: list[Ask] = [ask for place, texts in unique.items() for ask in self._asked[place].task.ask(texts)]
-        for (place, texts), scores in zip(unique.items(), judge(self._scorer, asks), strict=True):
+        found = judge(self._scorer, asks) if asks else []
+        for (place, texts), scores in zip(unique.items(), found, strict=True):
             self._found[place] = _attempt(self._results, place, texts, scores)
 
     def response(self, text: str, places: Mapping[str, str]) -> ClassifierResponse:
