@@ -397,7 +397,7 @@ async def test_the_tool_gate_with_mini() -> None:
 
         return make
 
-    async for out in both(agent(calls("delete_file", path="/home/ann/thesis.tex")), CLEAN):
+    async for out in both(agent(calls("delete_file", path="thesis.tex")), CLEAN):
         assert result(out) == ("error", "blocked")
     async for out in both(agent(calls("read_file", path="notes.txt")), {"messages": [HumanMessage("What is in it?")]}):
         assert result(out) == ("success", "allowed")

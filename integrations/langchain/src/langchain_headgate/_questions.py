@@ -17,12 +17,14 @@ LONGEST = 240
 
 Words = str | Label
 Hypotheses = Words | list[Words] | dict[str, Words | list[Words]]
+Kind: TypeAlias = Noul | Choice | Score
+"""Questions that a text can answer."""
 Answer: TypeAlias = NoulAnswer | ChoiceAnswer | ScoreAnswer
 
 _QUESTION: TypeAdapter[Any] = TypeAdapter(Question)
 
 
-def read_questions(given: object) -> dict[str, Question]:
+def read_questions(given: object) -> dict[str, Kind]:
     """The questions of a request.
 
     Raises:
@@ -49,12 +51,12 @@ class Asked:
         task: What asks and decides.
     """
 
-    question: Question
+    question: Kind
     task: YesNo | Router
 
     @classmethod
     def of(
-        cls, question: Question, own: Hypotheses | None, scorer: Scorer, calibration: Calibration | None, unread: float
+        cls, question: Kind, own: Hypotheses | None, scorer: Scorer, calibration: Calibration | None, unread: float
     ) -> "Asked":
         """The task for a question.
 
@@ -116,7 +118,8 @@ class Asked:
                 probabilities=dict(enumerate(p)),
                 confidence=confidence,
             )
-        named = dict(zip(self.question.criteria, p, strict=True))
+        names: Iterable[str] = self.task.routes if isinstance(self.task, Router) else ()
+        named = dict(zip(names, p, strict=True))
         return ChoiceAnswer(
             type="choice", choice=max(named, key=lambda k: named[k]), probabilities=named, confidence=confidence
         )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+from langchain_core.messages import UsageMetadata
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list, set_config_context
 from langchain_core.version import VERSION
@@ -23,7 +24,7 @@ except ImportError as error:
         'newer: pip install --upgrade "langchain-core>=1.8"'
     ) from error
 
-from langchain_headgate._questions import Answer, Asked, Hypotheses, read_questions
+from langchain_headgate._questions import Answer, Asked, Hypotheses, Kind, read_questions
 
 
 class HeadgateDecisionModel(Lazy, BaseDecisionModel):
@@ -131,8 +132,9 @@ class HeadgateDecisionModel(Lazy, BaseDecisionModel):
         **_: Any,
     ) -> list[Any]:
         """Answer all requests in one plan, whatever ``max_concurrency`` says; each has a run of its own."""
+        many: Any = self._many
         return self._batch_with_config(
-            self._many, inputs, self._configs(config, inputs), return_exceptions=return_exceptions, run_type="llm"
+            many, inputs, self._configs(config, inputs), return_exceptions=return_exceptions, run_type="llm"
         )
 
     async def abatch(
@@ -144,8 +146,9 @@ class HeadgateDecisionModel(Lazy, BaseDecisionModel):
         **_: Any,
     ) -> list[Any]:
         """As :meth:`batch`, off the event loop."""
+        many: Any = self._amany
         return await self._abatch_with_config(
-            self._amany, inputs, self._configs(config, inputs), return_exceptions=return_exceptions, run_type="llm"
+            many, inputs, self._configs(config, inputs), return_exceptions=return_exceptions, run_type="llm"
         )
 
     def fitted(
@@ -195,7 +198,7 @@ class HeadgateDecisionModel(Lazy, BaseDecisionModel):
             return [self._respond([one])[0] for one in requests]  # it spoils no other
         return [one if isinstance(one, Exception) else _attempt(plan.response, *one) for one in added]
 
-    def _asked(self, key: str, question: Question, scorer: Scorer, calibration: Calibration | None) -> Asked:
+    def _asked(self, key: str, question: Kind, scorer: Scorer, calibration: Calibration | None) -> Asked:
         said = question.instructions if isinstance(question.instructions, str) else None
         own = self.hypotheses.get(key, self.hypotheses.get(said) if said is not None else None)
         return Asked.of(question, own, scorer, calibration, self.unreadable)
@@ -224,7 +227,7 @@ class _Plan:
         self._texts: dict[str, list[str]] = {}
         self._found: dict[str, Any] = {}
 
-    def add(self, text: str, questions: Mapping[str, Question]) -> tuple[str, dict[str, str]]:
+    def add(self, text: str, questions: Mapping[str, Kind]) -> tuple[str, dict[str, str]]:
         """The text, and each question's place in the plan."""
         places = {key: f"{key}\n{question.model_dump_json()}" for key, question in questions.items()}
         for key, place in places.items():
@@ -245,7 +248,7 @@ class _Plan:
 
     def response(self, text: str, places: Mapping[str, str]) -> ClassifierResponse:
         """Of one request, as it was added."""
-        answers: dict[str, Answer] = {}
+        answers: dict[str, Any] = {}
         tokens = 0
         for key, place in places.items():
             found = self._found[place]
@@ -253,7 +256,7 @@ class _Plan:
                 raise found
             answers[key], read = found[text]
             tokens = max(tokens, read)
-        usage = {"input_tokens": tokens, "output_tokens": 0, "total_tokens": tokens} if tokens else None
+        usage = UsageMetadata(input_tokens=tokens, output_tokens=0, total_tokens=tokens) if tokens else None
         copies = {key: answer.model_copy(deep=True) for key, answer in answers.items()}  # requests may share a text
         return ClassifierResponse(model=self._model._called, answers=copies, usage=usage)
 
@@ -261,7 +264,7 @@ class _Plan:
         return dict(zip(texts, self._asked[place].results(scores, self._model.unreadable), strict=True))
 
 
-def _read(request: ClassifierRequest) -> tuple[str, dict[str, Question]]:
+def _read(request: ClassifierRequest) -> tuple[str, dict[str, Kind]]:
     questions = read_questions(request["questions"])
     return rendered(request["state"]), questions
 
