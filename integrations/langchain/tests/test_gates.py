@@ -305,6 +305,14 @@ def test_the_decision_is_noted_in_commands_too() -> None:
     assert json.loads(json.dumps(noted)) == noted
 
 
+def test_two_tool_gates_both_note_what_they_decided() -> None:
+    gates = [HeadgateToolGateMiddleware(classifier=Sure(), threshold=0.5, question=name) for name in ("one", "two")]
+    model = says(calls("read_file", path="/x"), "done")
+    out = create_agent(model, tools=TOOLS, middleware=gates).invoke(CLEAN)
+    message = next(m for m in out["messages"] if isinstance(m, ToolMessage))
+    assert set(message.response_metadata["headgate_decisions"]) == {"one", "two"}
+
+
 def test_the_state_that_is_judged_is_the_call_as_it_runs() -> None:
     SEEN.clear()
     tooled(calls("delete_file", path="/x"), 0.0)().invoke(CLEAN, THREAD)

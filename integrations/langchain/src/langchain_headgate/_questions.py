@@ -1,7 +1,6 @@
 """Questions of LangChain as tasks of headgate, and what these find as LangChain's answers."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -114,7 +113,7 @@ class Asked:
             return ScoreAnswer(
                 type="score",
                 score=sum(i * x for i, x in enumerate(p)),
-                legend=dict(enumerate(deepcopy(self.question.criteria))),
+                legend=dict(enumerate(self.question.criteria)),
                 probabilities=dict(enumerate(p)),
                 confidence=confidence,
             )
