@@ -46,8 +46,10 @@ if TYPE_CHECKING:
     from headgate.tree import Descent, RouteTree
     from headgate.verdict import Rule, Verdict
     from headgate.watch import Drift, drift
+    from headgate.yesno import Answer, YesNo
 
 _HOME = {
+    "Answer": "yesno",
     "Ask": "scores",
     "Calibrated": "calibration",
     "Calibration": "calibration",
@@ -106,6 +108,7 @@ _HOME = {
     "Weights": "examples",
     "WithExamples": "examples",
     "Worker": "runtime.worker",
+    "YesNo": "yesno",
     "drift": "watch",
     "judge": "scores",
     "load": "loading",
@@ -116,6 +119,7 @@ _HOME = {
 
 __version__ = "0.1.0"
 __all__ = [
+    "Answer",
     "Ask",
     "Calibrated",
     "Calibration",
@@ -174,6 +178,7 @@ __all__ = [
     "Weights",
     "WithExamples",
     "Worker",
+    "YesNo",
     "drift",
     "judge",
     "load",
