@@ -163,6 +163,17 @@ def test_an_unreadable_state_says_nothing_either() -> None:
 # ------------------------------------------------------------------------------------ what is refused
 
 
+def test_what_the_stock_middleware_asks_in_a_paragraph_has_words_of_its_own() -> None:
+    def risk(state, **said):
+        return asked(state, {"is_risky": Noul(**said)}).nouls["is_risky"].noul
+
+    assert risk("it deletes, sends or pays", instructions=AUTO) > 0.9
+    assert risk("it reads or searches", instructions=AUTO) < 0.1
+    assert risk("it deletes, sends or pays", instructions="a spider") < 0.1  # somebody's own question of that name
+    own = NoulCriteria(true="spider", false="deletes, sends or pays")
+    assert risk("it deletes, sends or pays", instructions=AUTO, criteria=own) < 0.1
+
+
 def test_box_is_refused_before_anything_is_scored(loads) -> None:
     questions = {"team": TEAM, "where": Box(instructions="the cat")}
     with pytest.raises(ValueError, match=r"question 'where' is a Box.*expected Noul, Choice or Score.*ask a model"):
@@ -172,8 +183,8 @@ def test_box_is_refused_before_anything_is_scored(loads) -> None:
 
 def test_long_instructions_are_no_hypothesis() -> None:
     scorer = Plans()
-    with pytest.raises(ValueError, match=rf"question 'is_risky': its instructions have {len(AUTO)} .*hypotheses="):
-        asked("text", {"is_risky": Noul(instructions=AUTO)}, HeadgateDecisionModel(scorer=scorer))
+    with pytest.raises(ValueError, match=rf"question 'harm': its instructions have {len(AUTO)} .*hypotheses="):
+        asked("text", {"harm": Noul(instructions=AUTO)}, HeadgateDecisionModel(scorer=scorer))
     assert scorer.plans == []
     assert asked("text", {"q": Noul(instructions="x" * 240)}).nouls
     with pytest.raises(ValueError, match="have 241 characters"):

@@ -366,11 +366,10 @@ async def test_the_stock_model_router() -> None:
             assert out["model_route"].choice == "large"
 
 
-@pytest.mark.parametrize("named", [True, False])
-async def test_the_stock_auto_mode(named) -> None:
-    # By the name of its question, or by criteria given to it.
-    criteria = None if named else NoulCriteria(**CONCRETE["is_risky"])
-    for classifier in classifiers(**({"hypotheses": CONCRETE} if named else {})):
+@pytest.mark.parametrize("said", ["nothing", "hypotheses", "criteria"])
+async def test_the_stock_auto_mode(said) -> None:
+    criteria = NoulCriteria(**CONCRETE["is_risky"]) if said == "criteria" else None
+    for classifier in classifiers(**({"hypotheses": CONCRETE} if said == "hypotheses" else {})):
         for call, allowed in ((calls("delete_file", path="/x"), False), (calls("read_file", path="/y"), True)):
 
             def agent(classifier=classifier, call=call):
@@ -386,14 +385,6 @@ async def test_the_stock_auto_mode(named) -> None:
                     "success" if allowed else "error"
                 )
                 RAN.clear()
-
-
-def test_auto_modes_own_paragraph_names_the_way_out() -> None:
-    gate = AutoModeMiddleware(tools=TOOLS, classifier=HeadgateDecisionModel(scorer=ToyScorer()))
-    agent = create_agent(says(calls("delete_file", path="/x"), "done"), tools=TOOLS, middleware=[gate])
-    with pytest.raises(ValueError, match=r"question 'is_risky': its instructions have \d+ .*hypotheses="):
-        agent.invoke(CLEAN)
-    assert RAN == []
 
 
 @pytest.mark.skipif(not MINI.is_file(), reason="this checkout has no mini")

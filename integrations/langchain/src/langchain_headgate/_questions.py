@@ -14,6 +14,9 @@ from langchain_headgate._state import words
 LONGEST = 240
 """Characters of instructions that may stand for a hypothesis; what is longer says more than one thing."""
 
+STOCK: dict[str, Any] = {"is_risky": {"true": "deletes, sends or pays", "false": "reads or searches"}}
+"""Words for what LangChain's own middlewares ask in a paragraph: AutoModeMiddleware, whether a tool call is risky."""
+
 Words = str | Label
 Hypotheses = Words | list[Words] | dict[str, Words | list[Words]]
 Kind: TypeAlias = Noul | Choice | Score
@@ -154,6 +157,12 @@ def _outcomes(question: Noul, own: Hypotheses | None) -> tuple[Any, Any]:
             "question's name."
         )
     return said, no or ()
+
+
+def paragraph(question: Kind) -> bool:
+    """Whether it asks in more words than a hypothesis has, and in no others."""
+    alone = isinstance(question, Noul) and (question.criteria is None or not words(question.criteria.true))
+    return alone and len(words(question.instructions)) > LONGEST
 
 
 def _names(question: Choice, own: Hypotheses | None) -> dict[str, Words]:

@@ -24,7 +24,7 @@ except ImportError as error:
         'newer: pip install --upgrade "langchain-core>=1.8"'
     ) from error
 
-from langchain_headgate._questions import Answer, Asked, Hypotheses, Kind, read_questions
+from langchain_headgate._questions import STOCK, Answer, Asked, Hypotheses, Kind, paragraph, read_questions
 
 
 class HeadgateDecisionModel(Lazy, BaseDecisionModel):
@@ -66,7 +66,8 @@ class HeadgateDecisionModel(Lazy, BaseDecisionModel):
         family, revision, device, dtype, template, classes, max_length: As in ``headgate.load``.
         hypotheses: In place of a question's own words, by its name, or by its instructions. Of a Noul: one that is true
             if the answer is yes, several, or ``{"true": …, "false": …}``; of a Choice by its labels, of a Score a list.
-            A question that asks in a paragraph, as the stock AutoModeMiddleware does under "is_risky", needs them.
+            A question that asks in a paragraph needs them; where the stock AutoModeMiddleware asks "is_risky" in one,
+            and nothing else is said, they are "deletes, sends or pays" and "reads or searches".
         calibrations: By the question's name, from :meth:`fitted`.
         unreadable: Share of unknown tokens above which a state says nothing, 0 to 1.
         scorer: A ready scorer, in place of ``model`` and what it is loaded with.
@@ -201,6 +202,7 @@ class HeadgateDecisionModel(Lazy, BaseDecisionModel):
     def _asked(self, key: str, question: Kind, scorer: Scorer, calibration: Calibration | None) -> Asked:
         said = question.instructions if isinstance(question.instructions, str) else None
         own = self.hypotheses.get(key, self.hypotheses.get(said) if said is not None else None)
+        own = STOCK.get(key) if own is None and paragraph(question) else own
         return Asked.of(question, own, scorer, calibration, self.unreadable)
 
     def _many(self, requests: list[ClassifierRequest], config: list[RunnableConfig]) -> list[Any]:

@@ -15,13 +15,14 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.types import Command, interrupt
 
+from langchain_headgate._questions import STOCK
 from langchain_headgate.agents._decisions import BaseDecisionModel, Noul, NoulCriteria, one_of, probability
 
 ToolAbstain = Literal["ask", "block", "allow"]
 Called = ToolMessage | Command[Any]
 
 RISK = "Would executing `tool_call` be risky or insufficiently authorized, given `messages`?"
-CRITERIA = NoulCriteria(true="deletes, sends or pays", false="reads or searches")
+CRITERIA = NoulCriteria(**STOCK["is_risky"])
 """Words for what is done: a small model can't tell what "unauthorized" means."""
 MESSAGES = 30
 """Last messages that are judged with a tool call, as the stock AutoModeMiddleware has it."""
