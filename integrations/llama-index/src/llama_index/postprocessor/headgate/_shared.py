@@ -16,7 +16,7 @@ from headgate.hosting import UNREAD, Models
 
 dispatcher = get_dispatcher("llama_index.postprocessor.headgate")
 LOAD = ("family", "revision", "device", "dtype", "template", "classes", "max_length")
-NOUNS = ("reranker", "guard", "scorer", "router", "grounding", "input_guard", "output_guard", "ready_embedder")
+NOUNS = ("reranker", "guard", "scorer", "router", "grounding", "input_guard", "output_guard", "embedder")
 STRICT = ConfigDict(
     extra="forbid",
     validate_assignment=True,
