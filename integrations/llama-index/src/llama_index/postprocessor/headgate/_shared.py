@@ -81,7 +81,7 @@ class Lazy(BaseComponent):
     def _set(self, names: Iterable[str]) -> list[str]:
         """Those of the fields that are not at their defaults; unpickling passes every field again."""
         fields = type(self).model_fields
-        return sorted(k for k in names if getattr(self, k) != fields[k].get_default())
+        return sorted(k for k in names if getattr(self, k) != fields[k].get_default(call_default_factory=True))
 
     def _alive(self) -> list[Any]:
         return [held for name in (self._ready, *self._held) if (held := getattr(self, name)) is not None]
@@ -104,9 +104,10 @@ class Lazy(BaseComponent):
             try:
                 pickle.dumps(held)
             except Exception as error:
+                what, scalars = type(held).__name__, 'name its model with model="…"'
+                do = scalars if held is getattr(self, self._ready) else "build this anew"
                 raise TypeError(
-                    f"a ready {type(held).__name__} can't be pickled ({error}); expected scalars: "
-                    'name its model with model="…" where this object must be pickled.'
+                    f"a ready {what} can't be pickled ({error}); expected what can: {do} where it must be."
                 ) from error
         return super().__getstate__()
 
