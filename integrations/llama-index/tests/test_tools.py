@@ -182,7 +182,7 @@ async def test_in_a_tool_retriever_router() -> None:
     assert str(careful.query("horses")) == "cats: horses"
 
 
-@pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")  # workflows look at every member of an agent
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # workflows look at every member of an agent
 async def test_in_an_agent() -> None:
     agent = FunctionAgent(tool_retriever=toy(top_n=1), llm=MockLLM(), name="agent")
     assert names(await agent.get_tools("mail a letter")) == ["send_mail"]
