@@ -166,11 +166,13 @@ def test_no_threshold_raises(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("evaluator", [faithful(), relevant()])
-def test_prompts_and_spans(evaluator, spans) -> None:
+async def test_prompts_and_spans(evaluator, spans) -> None:
     assert isinstance(evaluator, BaseEvaluator)
     assert evaluator.get_prompts() == {}
     evaluator.evaluate(query="fish", response="A fish.", contexts=["A fish."])
-    assert [s.id_.split("-")[0] for s in spans.completed_spans] == [f"{type(evaluator).__name__}.aevaluate"]
+    await evaluator.aevaluate(query="fish", response="A fish.", contexts=["A fish."])
+    name = type(evaluator).__name__
+    assert [s.id_.split("-")[0] for s in spans.completed_spans] == [f"{name}.evaluate", f"{name}.aevaluate"]
 
 
 async def test_the_event_loop_goes_on(ticks, counting) -> None:

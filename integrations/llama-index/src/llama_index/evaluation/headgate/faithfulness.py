@@ -101,7 +101,7 @@ class HeadgateFaithfulnessEvaluator(Lazy, BaseEvaluator):
         return None
 
     @dispatcher.span
-    async def aevaluate(
+    def evaluate(
         self,
         query: str | None = None,
         response: str | None = None,
@@ -109,14 +109,26 @@ class HeadgateFaithfulnessEvaluator(Lazy, BaseEvaluator):
         **kwargs: Any,
     ) -> EvaluationResult:
         """Evaluate one answer; the query is not read."""
-        if response is None or contexts is None:
+        return self._evaluate(query, response, contexts)  # not through a loop, which the host leaves open in threads
+
+    @dispatcher.span
+    async def aevaluate(
+        self,
+        query: str | None = None,
+        response: str | None = None,
+        contexts: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> EvaluationResult:
+        """As :meth:`evaluate`, off the event loop."""
+        return await away(self._evaluate, query, response, contexts)
+
+    def _evaluate(self, query: str | None, response: str | None, given: Sequence[str] | None) -> EvaluationResult:
+        if response is None or given is None:
             raise ValueError(
-                f"response is {response!r} and contexts {contexts!r}; expected both: pass the answer and the texts "
+                f"response is {response!r} and contexts {given!r}; expected both: pass the answer and the texts "
                 "that it was made from."
             )
-        return await away(self._evaluate, query, response, list(contexts))
-
-    def _evaluate(self, query: str | None, response: str, contexts: list[str]) -> EvaluationResult:
+        contexts = list(given)
         grounding: Grounding = self._noun()
         claims = grounding(response, contexts)
         found = [asdict(claim) for claim in claims]

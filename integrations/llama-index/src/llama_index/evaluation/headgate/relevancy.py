@@ -85,7 +85,7 @@ class HeadgateRelevancyEvaluator(Lazy, BaseEvaluator):
         return None
 
     @dispatcher.span
-    async def aevaluate(
+    def evaluate(
         self,
         query: str | None = None,
         response: str | None = None,
@@ -93,14 +93,26 @@ class HeadgateRelevancyEvaluator(Lazy, BaseEvaluator):
         **kwargs: Any,
     ) -> EvaluationResult:
         """Evaluate one answer."""
-        if query is None or response is None or contexts is None:
+        return self._evaluate(query, response, contexts)  # not through a loop, which the host leaves open in threads
+
+    @dispatcher.span
+    async def aevaluate(
+        self,
+        query: str | None = None,
+        response: str | None = None,
+        contexts: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> EvaluationResult:
+        """As :meth:`evaluate`, off the event loop."""
+        return await away(self._evaluate, query, response, contexts)
+
+    def _evaluate(self, query: str | None, response: str | None, given: Sequence[str] | None) -> EvaluationResult:
+        if query is None or response is None or given is None:
             raise ValueError(
-                f"query is {query!r}, response {response!r} and contexts {contexts!r}; expected all three: pass the "
+                f"query is {query!r}, response {response!r} and contexts {given!r}; expected all three: pass the "
                 "question, the answer, and the texts that it was made from."
             )
-        return await away(self._evaluate, query, response, list(contexts))
-
-    def _evaluate(self, query: str, response: str, contexts: list[str]) -> EvaluationResult:
+        contexts = list(given)
         noun: Reranker = self._noun()
         # A cut-off that cuts nothing, but refuses a model that gives an order only.
         reranker = Reranker(noun.scorer, label=noun.label, long_query=noun.long_query, min_probability=0.0)

@@ -40,7 +40,7 @@ class HeadgateRerank(Lazy, BaseNodePostprocessor):
     probability that the node answers the query, 0 to 1, or, where the model gives only an order,
     its own number (higher is better, any scale). What is read is the text with the metadata that
     the node shows to embedding models, or as ``metadata_mode`` says. Emits ReRankStartEvent,
-    RerankEndEvent (which also holds spans and log-odds) and the legacy RERANKING callback. Async calls work in a thread.
+    RerankEndEvent (which also holds spans and log-odds) and the legacy RERANKING callback.
 
     Args:
         model: A folder, a Hub id or a part of the default; loaded at the first call.
