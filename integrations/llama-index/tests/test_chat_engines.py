@@ -25,6 +25,7 @@ from tests.speaking import ANSWER, FIRST, SAFE, FakeLLM, tokens
 from headgate import Guard
 from headgate.testing import ToyScorer
 from llama_index.query_engine.headgate import GuardedChatResponse, HeadgateChatEngine, TextGuardEvent
+from llama_index.query_engine.headgate.guards import Turn
 
 pytest.importorskip("sentencex")
 REFUSAL = "I can't help with that."
@@ -130,6 +131,8 @@ async def test_the_engine_is_not_changed_and_keeps_the_memory(kind) -> None:
     guard.chat("fish?")
     "".join(guard.stream_chat("and?").response_gen)
     assert vars(inner) == before
+    if kind == "condense_question":
+        assert not inner._query_engine._response_synthesizer._streaming
     assert inner.chat_history == guard.chat_history
     assert len(inner.chat_history) == 4
     assert "bomb" not in str(inner.chat_history)
@@ -214,10 +217,10 @@ async def test_a_broken_model_shows_and_remembers_nothing(counting) -> None:
     assert {m.role for m in guard.chat_history} == {MessageRole.USER}
 
 
-async def test_the_event_loop_goes_on(ticks, counting) -> None:
+@pytest.mark.parametrize("side", ["input_guard", "output_guard"])
+async def test_the_event_loop_goes_on(side, ticks, counting) -> None:
     slow = Guard(counting(seconds=0.2), ["bomb"], 0.5)
-    guard = guarded(engine("simple", FakeLLM()), input_guard=slow, output_guard=slow)
-    response, count = await ticks(guard.achat("fish?"))
+    response, count = await ticks(guarded(engine("simple", FakeLLM()), **{side: slow}).achat("fish?"))
     assert str(response) == FIRST + REFUSAL
     assert count > 5
 
@@ -279,6 +282,7 @@ def test_only_text_passes() -> None:
     guard = guarded(engine("simple", FakeLLM(says=SAFE)))
     guard.chat("fish?")
     assert guard.chat_history[-1].additional_kwargs == {}
+    assert not guard._engine(Turn(), streaming=False)._llm.metadata.is_function_calling_model
 
 
 def test_a_synthesizer_sets_the_models_callbacks_as_ever() -> None:

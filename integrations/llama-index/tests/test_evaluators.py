@@ -94,6 +94,11 @@ def test_a_ready_rerankers_cut_offs_hide_no_text() -> None:
     assert len(cut.evaluate(query="fish", response="a", contexts=["b", "c"]).feedback.splitlines()) == 3
 
 
+def test_a_ready_rerankers_label_stands_for_the_query() -> None:
+    fixed = HeadgateRelevancyEvaluator(reranker=Reranker(ToyScorer(), label="fish"))
+    assert fixed.evaluate(query="dogs", response="fish", contexts=["fish"]).passing
+
+
 def test_an_order_is_refused() -> None:
     with pytest.raises(NotCalibratedError):
         relevant(ToyScorer(meaning="order")).evaluate(query="q", response="a", contexts=["b"])

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import pickle
+import re
 from contextlib import aclosing
 from dataclasses import asdict, replace
 
@@ -255,12 +256,34 @@ async def test_events_spans_and_callbacks(events, spans) -> None:
     assert "query_engine:response_synthesizer:text_qa_template" in guard.get_prompts()
 
 
-async def test_the_event_loop_goes_on(ticks, counting) -> None:
+@pytest.mark.parametrize("side", ["input_guard", "output_guard"])
+async def test_the_event_loop_goes_on(side, ticks, counting) -> None:
     slow = Guard(counting(seconds=0.2), ["bomb"], 0.5)
-    guard = guarded(engine(FakeLLM()), input_guard=slow, output_guard=slow)
-    response, count = await ticks(guard.aquery("fish?"))
+    response, count = await ticks(guarded(engine(FakeLLM()), **{side: slow}).aquery("fish?"))
     assert str(response) == FIRST + REFUSAL
     assert count > 5
+
+
+async def test_closing_closes_the_engines_stream_at_once() -> None:
+    ended = []
+
+    async def words():
+        try:
+            for word in tokens(SAFE):
+                yield word
+        finally:
+            ended.append(True)
+
+    response = await guarded(Answering(found=AsyncStreamingResponse(words()))).aquery("q")
+    async with aclosing(response.response_gen) as stream:
+        assert await anext(stream) == FIRST
+    assert ended == [True]
+
+
+def test_the_refusal_stands_apart() -> None:
+    bars = StreamGuard(RULES, lambda text: [(m.start(), m.end()) for m in re.finditer(r"[^|]+\|?", text)], lookahead=1)
+    guard = HeadgateQueryEngine(query_engine=Answering(found=Response("fish|bomb")), output_guard=bars)
+    assert str(guard.query("q")) == f"fish| {REFUSAL}"
 
 
 async def test_in_a_router() -> None:
