@@ -15,6 +15,7 @@ from llama_index.core.base.llms.types import (
     LLMMetadata,
     MessageRole,
 )
+from llama_index.core.bridge.pydantic import Field
 from llama_index.core.llms.llm import LLM
 
 FIRST, BAD = "All is well with the fish here. ", "Now comes a bomb in the second. "
@@ -33,7 +34,7 @@ class FakeLLM(LLM):
     chats: bool = True
     written: int = 0
     finished: int = 0
-    prompts: list[str] = []
+    prompts: list[str] = Field(default_factory=list)
 
     @property
     def metadata(self) -> LLMMetadata:
