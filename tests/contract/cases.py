@@ -8,6 +8,7 @@ from typing import Any
 
 from headgate import Scorer
 from headgate.testing import ToyScorer
+from tests.embedders import Bags
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Case:
         scalars: Arguments that describe it; its model is loaded at the first call.
         ready: The argument that takes a ready noun instead.
         noun: The same noun as ``scalars`` describe, on a scorer.
-        inputs: What it is given, one a call; made anew for each test.
+        inputs: What it is given, one a call; made anew for each test. The model is asked about the first.
         call: (adapter, input) -> result.
         acall: The same, awaited.
         batch, abatch: (adapter, inputs) -> results, where the host has such a thing.
@@ -30,6 +31,8 @@ class Case:
         fired: Names that the host's tracing must show, in order.
         wrong: Arguments that must be refused at construction, each with a pattern of the message.
         hands: The input is handed through as it is; else a result shares nothing with it that can change.
+        kept: It can be written down: it holds nothing alive but its model.
+        alone: It holds one conversation, so that it has one caller at a time.
         beside: Arguments that go with ``ready`` too.
         name: Of the case, where a class has several.
     """
@@ -50,6 +53,8 @@ class Case:
     fired: tuple[str, ...] = ()
     wrong: tuple[tuple[Mapping[str, Any], str], ...] = ()
     hands: bool = False
+    kept: bool = True
+    alone: bool = False
     beside: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
 
@@ -80,9 +85,17 @@ class Gate:
         return self
 
 
+class Toy(ToyScorer):
+    """A toy that embeds too."""
+
+    def embed(self, texts: Sequence[str], *, role: str) -> Any:
+        """As :class:`tests.embedders.Bags`."""
+        return Bags().embed(texts, role=role)
+
+
 @dataclass(frozen=True)
-class Held(ToyScorer):
-    """A toy that waits at a gate, or fails; it embeds too, and counts its calls."""
+class Held(Toy):
+    """A toy that waits at a gate, or fails, and counts its calls."""
 
     gate: Gate | None = field(default=None, compare=False)
     error: Exception | None = field(default=None, compare=False)
@@ -92,6 +105,11 @@ class Held(ToyScorer):
         """As the toy, once it is let."""
         self._pass(len(texts))
         return super().score(texts, labels)
+
+    def embed(self, texts: Sequence[str], *, role: str) -> Any:
+        """As the toy, once it is let."""
+        self._pass(len(texts))
+        return super().embed(texts, role=role)
 
     def _pass(self, size: int) -> None:
         self.calls.append(size)

@@ -14,13 +14,12 @@ from typing import Any
 import pytest
 
 import headgate
-from headgate.testing import ToyScorer
-from tests.contract.cases import Case, Gate, Held, fails, snapshot
+from tests.contract.cases import Case, Gate, Held, Toy, fails, snapshot
 
 Loads = list[tuple[str, dict[str, Any]]]
 
 
-class Unpicklable(ToyScorer):
+class Unpicklable(Toy):
     """Holds what can be neither pickled nor deep-copied, as a model does."""
 
     def __init__(self) -> None:
@@ -66,7 +65,7 @@ class Contract:
     # ------------------------------------------------------------------------------ what comes in and out
 
     def test_inputs_are_not_changed_and_calls_change_nothing(self, case: Case) -> None:
-        adapter, inputs = case.on(ToyScorer()), case.inputs()
+        adapter, inputs = case.on(Toy()), case.inputs()
         before = snapshot(inputs)
         found = [snapshot(case.plain(case.call(adapter, value))) for value in inputs]
         assert inputs == before
@@ -74,10 +73,12 @@ class Contract:
 
     def test_results_are_the_callers_own(self, case: Case) -> None:
         """What a consumer writes into a result reaches neither the input nor the next result."""
-        adapter, (value, *_) = case.on(ToyScorer()), case.inputs()
+        if case.hands:
+            pytest.skip("it hands through what came in")
+        adapter, (value, *_) = case.on(Toy()), case.inputs()
         before = snapshot(value)
         expected = snapshot(case.plain(case.call(adapter, value)))
-        spoil(case.call(adapter, value), kept=value if case.hands else None)
+        spoil(case.call(adapter, value))
         assert value == before
         assert case.plain(case.call(adapter, value)) == expected
 
@@ -92,12 +93,12 @@ class Contract:
         if case.alike is None or case.ids is None:
             pytest.skip("it gives no list back")
         value, ids = case.alike()
-        assert case.ids(case.call(case.on(ToyScorer()), value)) == ids
+        assert case.ids(case.call(case.on(Toy()), value)) == ids
 
     # ------------------------------------------------------------------------------ ways to call
 
     async def test_sync_async_and_batch_give_the_same(self, case: Case) -> None:
-        adapter, inputs = case.on(ToyScorer()), list(case.inputs())
+        adapter, inputs = case.on(Toy()), list(case.inputs())
         expected = [case.plain(case.call(adapter, value)) for value in inputs]
         assert [case.plain(await case.acall(adapter, value)) for value in inputs] == expected
         if case.batch is not None:
@@ -120,6 +121,8 @@ class Contract:
         assert len(scorer.calls) == 3 * once
 
     async def test_sixteen_callers_get_what_each_gets_alone(self, case: Case, loads: Loads) -> None:
+        if case.alone:
+            pytest.skip("it has one caller at a time")
         adapter, inputs = case.lazy(), list(case.inputs())
         many = [inputs[i % len(inputs)] for i in range(16)]
         with ThreadPoolExecutor(16) as pool:
@@ -136,7 +139,7 @@ class Contract:
         await reached(gate)  # a call on the loop would wait at the gate, which nobody could open
         assert not task.done()
         gate.open.set()
-        assert case.plain(await task) == case.plain(case.call(case.on(ToyScorer()), value))
+        assert case.plain(await task) == case.plain(case.call(case.on(Toy()), value))
 
     async def test_a_cancelled_call_ends_at_once_and_spoils_nothing(self, case: Case, gate: Gate) -> None:
         adapter, (value, *_) = case.on(Held(gate=gate)), case.inputs()
@@ -151,13 +154,13 @@ class Contract:
     # ------------------------------------------------------------------------------ tracing and errors
 
     async def test_the_hosts_tracing_shows_it(self, case: Case) -> None:
-        adapter, (value, *_) = case.on(ToyScorer()), case.inputs()
+        adapter, (value, *_) = case.on(Toy()), case.inputs()
         with self.heard() as names:
             case.call(adapter, value)
-        assert [n for n in names if n in case.fired] == list(case.fired), names
+        assert tuple(dict.fromkeys(n for n in names if n in case.fired)) == case.fired, names
         with self.heard() as names:
             await case.acall(adapter, value)
-        assert [n for n in names if n in case.fired] == list(case.fired), names
+        assert tuple(dict.fromkeys(n for n in names if n in case.fired)) == case.fired, names
 
     async def test_a_broken_model_raises_and_the_tracing_shows_it(self, case: Case) -> None:
         adapter, (value, *_) = case.on(fails()), case.inputs()
@@ -181,7 +184,7 @@ class Contract:
         assert loads == [("some/model", {"revision": "abc", "device": "cpu"})]
 
     def test_a_ready_noun_loads_nothing(self, case: Case, loads: Loads) -> None:
-        case.call(case.on(ToyScorer()), case.inputs()[0])
+        case.call(case.on(Toy()), case.inputs()[0])
         assert loads == []
 
     def test_noun_and_scalars_at_once_are_refused(self, case: Case) -> None:
@@ -189,7 +192,7 @@ class Contract:
             if not more:
                 continue
             with pytest.raises(ValueError, match=f"{case.ready} came together with {next(iter(more))}"):
-                case.cls(**{case.ready: case.noun(ToyScorer())}, **case.beside, **more)
+                case.cls(**{case.ready: case.noun(Toy())}, **case.beside, **more)
 
     def test_bad_arguments_are_named_before_any_model_is_read(self, case: Case, loads: Loads) -> None:
         for wrong, pattern in (*case.wrong, ({"no_such_argument": 1}, "no_such_argument")):
@@ -207,6 +210,10 @@ class Contract:
 
     def test_it_is_saved_and_read_without_its_model(self, case: Case, loads: Loads) -> None:
         adapter = case.lazy()
+        if not case.kept:
+            with pytest.raises((ValueError, TypeError, NotImplementedError), match=r"can't be|doesn't implement"):
+                self.saved(adapter)
+            return
         again = self.saved(adapter)
         assert type(again) is case.cls
         assert loads == []
@@ -226,6 +233,8 @@ class Contract:
         for twin in (copy.copy(adapter), copy.deepcopy(adapter)):
             assert case.plain(case.call(twin, value)) == expected
         assert len(loads) == 1  # copies share the model
+        if not case.kept:
+            return
         again = pickle.loads(pickle.dumps(adapter))
         assert case.plain(case.call(again, value)) == expected
         assert len(loads) == 2  # a pickle doesn't carry it
@@ -240,12 +249,9 @@ class Contract:
             pickle.dumps(adapter)
 
 
-def spoil(value: Any, *, kept: Any) -> None:
-    """Write into every mutable thing inside, but what was passed in by the caller and handed through."""
-    handed = {id(one) for one in inside(kept)}
+def spoil(value: Any) -> None:
+    """Write into every list and mapping inside."""
     for one in list(inside(value)):
-        if id(one) in handed:
-            continue
         if isinstance(one, dict):
             one["spoiled"] = True
         elif isinstance(one, list):

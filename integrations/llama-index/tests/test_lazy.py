@@ -114,7 +114,8 @@ def test_schema_and_names(cls, scalars, field, noun) -> None:
 
 
 def test_namespaces_stay_open() -> None:
-    for package in ("llama_index", "llama_index.postprocessor", "llama_index.selectors"):
+    shared = ("embeddings", "evaluation", "postprocessor", "query_engine", "selectors")
+    for package in ("llama_index", *(f"llama_index.{name}" for name in shared)):
         spec = find_spec(package)
         assert spec is not None
         assert spec.origin is None, f"{spec.origin} hides every other distribution of {package}"

@@ -113,6 +113,49 @@ def test_metadata_shown_to_each_side_is_read() -> None:
     assert len(HeadgateNodeGuard(guard=rules).postprocess_nodes([seen])) == 1
 
 
+def test_another_metadata_mode() -> None:
+    node = NodeWithScore(node=TextNode(text="text", metadata={"title": "fish"}, excluded_embed_metadata_keys=["title"]))
+    assert toy().postprocess_nodes([node], query_str="fish")[0].score < 0.1
+    shown = HeadgateRerank(reranker=Reranker(ToyScorer()), metadata_mode="all")
+    assert shown.postprocess_nodes([node], query_str="fish")[0].score > 0.9
+    rules = Guard(ToyScorer(), ["fish"], 0.5)
+    assert HeadgateNodeGuard(guard=rules).postprocess_nodes([node]) == []
+    assert len(HeadgateNodeGuard(guard=rules, metadata_mode=MetadataMode.EMBED).postprocess_nodes([node])) == 1
+    with pytest.raises(ValueError, match="metadata_mode"):
+        HeadgateRerank(metadata_mode="some")
+    twin = HeadgateRerank.from_dict(HeadgateRerank(metadata_mode="all").to_dict())
+    assert twin.metadata_mode is MetadataMode.ALL
+
+
+async def test_async_keeps_the_span_parent_and_the_callbacks(events, spans) -> None:
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    query = engine(guard(), toy(top_k=1))
+    for postprocessor in query._node_postprocessors:
+        postprocessor.callback_manager = CallbackManager([debug])  # the engine has overwritten it with its own
+    await query.aquery("dogs cats")
+    ((begun, done),) = debug.get_event_pairs(CBEventType.RERANKING)
+    assert len(begun.payload[EventPayload.NODES]) == 2  # what the guard left
+    assert [n.node.node_id for n in done.payload[EventPayload.NODES]] == ["c"]
+    by_id = {s.id_: s for s in spans.completed_spans}
+    for name in ("HeadgateNodeGuard", "HeadgateRerank"):
+        span = next(s for s in by_id.values() if s.id_.startswith(f"{name}._postprocess_nodes"))
+        chain = []
+        while span is not None:
+            chain.append(span.id_.split("-")[0])
+            span = by_id.get(span.parent_id)
+        assert chain[:2] == [f"{name}._postprocess_nodes", f"{name}._apostprocess_nodes"]
+        assert chain[-1] == "RetrieverQueryEngine.aquery"
+        inside = [e for e in events if e.span_id is not None and e.span_id.startswith(f"{name}._postprocess")]
+        assert [e.class_name() for e in inside] == (
+            ["NodeGuardEvent"] if name == "HeadgateNodeGuard" else ["ReRankStartEvent", "ReRankEndEvent"]
+        )
+
+
+def test_ids_and_ties_stay() -> None:
+    same = [NodeWithScore(node=TextNode(text="a dog", id_=str(i)), score=i / 10) for i in range(5)]
+    assert ids(toy().postprocess_nodes(same, query_str="dog")) == [str(i) for i in range(5)]
+
+
 def test_the_nouns_own_text_reads_the_node() -> None:
     rerank = toy(text=lambda n: n.node.node_id)
     assert ids(rerank.postprocess_nodes(nodes(), query_str="d"))[0] == "d"

@@ -7,7 +7,7 @@ from llama_index.core.retrievers import RouterRetriever
 from llama_index.core.schema import QueryBundle, TextNode
 from llama_index.core.tools import QueryEngineTool, RetrieverTool, ToolMetadata
 
-from headgate import NotCalibratedError, Router
+from headgate import Log, Logged, NotCalibratedError, Router
 from headgate.testing import ToyScorer
 from llama_index.selectors.headgate import HeadgateSelector, SelectionEvent
 
@@ -46,6 +46,62 @@ def test_none_of_these(multi) -> None:
         with pytest.raises(ValueError, match=r"none of the 3 choices fits .* default_index="):
             toy(multi=multi).select(CHOICES, text)
     assert toy(threshold=0.999, default_index=0).select(CHOICES, "how to install").ind == 0
+
+
+def test_several_choices_at_most() -> None:
+    query = "revenue numbers, and how to install"
+    assert len(toy(multi=True, max_outputs=1).select(CHOICES, query).inds) == 1
+    assert len(toy(multi=True, max_outputs=2).select(CHOICES, query).inds) == 2
+    for wrong, message in (({"max_outputs": 1}, "without multi"), ({"multi": True, "max_outputs": 0}, "max_outputs")):
+        with pytest.raises(ValueError, match=message):
+            toy(**wrong)
+
+
+def test_gap_and_nulls() -> None:
+    query = "revenue numbers, and how to install"
+    assert toy(threshold=0).select(CHOICES, query).ind in (0, 1)
+    with pytest.raises(ValueError, match="too near"):
+        toy(threshold=0, gap=0.5).select(CHOICES, query)
+    assert toy(gap=0.5, default_index=2).select(CHOICES, "how to install").ind == 1
+    weak = toy(threshold=0.01)
+    assert weak.select(CHOICES, "install jokes").ind == 1
+    with pytest.raises(ValueError, match="none of the 3 choices fits"):
+        toy(threshold=0.01, nulls=["jokes"]).select(CHOICES, "install jokes")
+    for wrong in ({"gap": -1}, {"gap": 1, "multi": True}, {"nulls": "jokes"}):
+        with pytest.raises(ValueError):  # noqa: PT011  the message is the core's or pydantic's
+            toy(**wrong)
+
+
+ROUTES = {"docs": "how to install", "sql": "revenue numbers", "weather": "rain"}
+
+
+async def test_a_ready_router_knows_the_choices_by_name(events) -> None:
+    ready = HeadgateSelector(router=Router(ToyScorer(), ROUTES, {"docs": 0.1, "sql": 0.1, "weather": 0.999}))
+    for query, index in (("how to install", 1), ("revenue numbers", 0)):
+        assert ready.select(CHOICES, query).ind == (await ready.aselect(CHOICES, query)).ind == index
+        assert ready.select(CHOICES, query).reason == "probability 0.98"
+    with pytest.raises(ValueError, match="pass default_index="):
+        ready.select(CHOICES, "rain")
+    event = next(e for e in events if isinstance(e, SelectionEvent))
+    assert (event.selected, event.decision["choice"]) == ([1], "docs")
+    with pytest.raises(ValueError, match=r"the choices are called \['a'\], and the router's routes \['docs'"):
+        ready.select([ToolMetadata("how to install", "a")], "q")
+    with pytest.raises(ValueError, match="router came together with threshold"):
+        HeadgateSelector(router=Router(ToyScorer(), ROUTES), threshold=0.5)
+    with pytest.raises(ValueError, match="router came together with scorer"):
+        HeadgateSelector(router=Router(ToyScorer(), ROUTES), scorer=ToyScorer())
+
+
+def test_a_router_in_shadow_selects_the_default(tmp_path) -> None:
+    log = Log(tmp_path / "log.jsonl")
+    task = Router(ToyScorer(), ROUTES)
+    shadow = HeadgateSelector(router=Logged(task, log, "shadow", enforce=False, default="weather"))
+    assert shadow.select(CHOICES, "how to install").ind == 2
+    assert shadow.select(CHOICES, "how to install").reason.endswith("which found 'docs'")
+    nowhere = HeadgateSelector(router=Logged(task, log, "shadow", enforce=False), default_index=0)
+    assert nowhere.select(CHOICES, "how to install").ind == 0
+    assert HeadgateSelector(router=Logged(task, log, "live")).select(CHOICES, "how to install").ind == 1
+    assert [r.result.choice for r in log] == ["docs"] * 4
 
 
 def test_bad_choices_raise() -> None:

@@ -52,7 +52,9 @@ class HeadgateNodeGuard(Lazy, BaseNodePostprocessor):
         forbid: Labels, or rule name -> label, ``headgate.Label`` or ``headgate.Rule``.
         threshold: Probability from which a rule is broken, for the rules that bring none.
         unreadable: Share of unknown tokens above which a node is dropped.
-        guard: A ready ``headgate.Guard``, or one that is ``headgate.Logged``, in place of all the above.
+        metadata_mode: Which metadata is read with the text: "llm" (what the node shows to LLMs), "embed", "all" or
+            "none".
+        guard: A ready ``headgate.Guard``, or one that is ``headgate.Logged``, in place of all but ``metadata_mode``.
 
     Raises:
         ValueError: ``guard`` and scalars together, or neither ``guard`` nor ``forbid``.
@@ -60,11 +62,13 @@ class HeadgateNodeGuard(Lazy, BaseNodePostprocessor):
 
     model_config = STRICT
     _ready: ClassVar[str] = "guard"
+    _beside: ClassVar[frozenset[str]] = frozenset({"metadata_mode"})
 
     model: str = "mini/heads"
     forbid: list[str] | dict[str, Rule | Label | str] | None = None
     threshold: float | None = None
     unreadable: float = 0.5
+    metadata_mode: MetadataMode = MetadataMode.LLM
     guard: SkipJsonSchema[InstanceOf[Guard] | InstanceOf[Logged[Verdict]] | None] = None
 
     @classmethod
@@ -81,11 +85,12 @@ class HeadgateNodeGuard(Lazy, BaseNodePostprocessor):
         if not nodes:
             return []
         guard: Guard | Logged[Verdict] = self._noun()
-        verdicts = guard.many([n.node.get_content(metadata_mode=MetadataMode.LLM) for n in nodes])
+        verdicts = guard.many([n.node.get_content(metadata_mode=self.metadata_mode) for n in nodes])
         dispatcher.event(NodeGuardEvent(nodes=nodes, verdicts=[asdict(v) for v in verdicts]))
         kept = [n for n, v in zip(nodes, verdicts, strict=True) if not v.blocks]
         return [NodeWithScore(node=n.node, score=n.score) for n in kept]
 
+    @dispatcher.span
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:

@@ -39,8 +39,8 @@ class HeadgateRerank(Lazy, BaseNodePostprocessor):
     The nodes that come back are new ``NodeWithScore`` around the same nodes; ``score`` is the
     probability that the node answers the query, 0 to 1, or, where the model gives only an order,
     its own number (higher is better, any scale). What is read is the text with the metadata that
-    the node shows to embedding models. Emits ReRankStartEvent, RerankEndEvent (which also holds
-    spans and log-odds) and the legacy RERANKING callback. Async calls work in a thread.
+    the node shows to embedding models, or as ``metadata_mode`` says. Emits ReRankStartEvent,
+    RerankEndEvent (which also holds spans and log-odds) and the legacy RERANKING callback.
 
     Args:
         model: A folder, a Hub id or a part of the default; loaded at the first call.
@@ -52,9 +52,11 @@ class HeadgateRerank(Lazy, BaseNodePostprocessor):
             model that gives probabilities.
         fuse_retrieval_score: Order by the model's and the retriever's scores together; ``score`` is
             still the model's alone.
+        metadata_mode: Which metadata is read with the text: "embed" (what the node shows to embedding models), "llm",
+            "all" or "none".
         prior_weight: What one standard deviation of the retriever's scores is worth, of the model's.
-        reranker: A ready ``headgate.Reranker`` in place of all but ``fuse_retrieval_score``. Its
-            ``text``, if it has one, reads the NodeWithScore.
+        reranker: A ready ``headgate.Reranker`` in place of all but ``fuse_retrieval_score`` and
+            ``metadata_mode``. Its ``text``, if it has one, reads the NodeWithScore.
 
     Raises:
         ValueError: ``reranker`` and scalars together; no query; a node without the score to fuse.
@@ -62,7 +64,7 @@ class HeadgateRerank(Lazy, BaseNodePostprocessor):
 
     model_config = STRICT
     _ready: ClassVar[str] = "reranker"
-    _beside: ClassVar[frozenset[str]] = frozenset({"fuse_retrieval_score"})
+    _beside: ClassVar[frozenset[str]] = frozenset({"fuse_retrieval_score", "metadata_mode"})
 
     model: str = "mini/rank"
     label: str | Label | None = None
@@ -73,6 +75,7 @@ class HeadgateRerank(Lazy, BaseNodePostprocessor):
     max_gap: float | None = None
     prior_weight: float = 1.0
     fuse_retrieval_score: bool = False
+    metadata_mode: MetadataMode = MetadataMode.EMBED
     reranker: SkipJsonSchema[InstanceOf[Reranker] | None] = None
 
     @classmethod
@@ -101,6 +104,7 @@ class HeadgateRerank(Lazy, BaseNodePostprocessor):
             return []
         return self._rerank(nodes, query_bundle)
 
+    @dispatcher.span
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
@@ -124,14 +128,12 @@ class HeadgateRerank(Lazy, BaseNodePostprocessor):
         dispatcher.event(RerankEndEvent(nodes=best, hits=[asdict(hit) for hit in hits]))
         return best
 
+    def _text(self, node: NodeWithScore) -> str:
+        return node.node.get_content(metadata_mode=self.metadata_mode)
+
     def _hits(self, reranker: Reranker, query: str, nodes: list[NodeWithScore]) -> list[Hit]:
         prior = [_prior(n) for n in nodes] if self.fuse_retrieval_score else None
-        return replace(reranker, text=reranker.text or embedding_text)(query, nodes, prior=prior)
-
-
-def embedding_text(node: NodeWithScore) -> str:
-    """The words of a node, with the metadata that it shows to embedding models."""
-    return node.node.get_content(metadata_mode=MetadataMode.EMBED)
+        return replace(reranker, text=reranker.text or self._text)(query, nodes, prior=prior)
 
 
 def _score(hit: Hit) -> float:
