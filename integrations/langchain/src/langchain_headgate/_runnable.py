@@ -124,12 +124,12 @@ def conversation(value: Judged, key: str | None) -> Read:
     raise TypeError(f"input is {type(value).__name__}; expected a text, a message, or a list of messages.{hint}")
 
 
-def entry(value: Judged, key: str) -> Any:
-    """``value[key]``, or an error that says what there is."""
+def entry(value: Judged, key: str, named: str = "input_key") -> Any:
+    """``value[key]``, or an error that says what there is, and which argument asks for it."""
     if not isinstance(value, Mapping):
-        raise TypeError(f"input is {type(value).__name__}; expected a mapping, because input_key is {key!r}.")
+        raise TypeError(f"input is {type(value).__name__}; expected a mapping, because {named} is {key!r}.")
     if key not in value:
-        raise ValueError(f"input has no {key!r}, which input_key names; it has {sorted(map(str, value))}.")
+        raise ValueError(f"input has no {key!r}, which {named} names; it has {sorted(map(str, value))}.")
     return value[key]
 
 
