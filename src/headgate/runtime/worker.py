@@ -23,7 +23,7 @@ from operator import index
 
 from headgate.errors import ClosedError, OverloadedError, ScorerError
 from headgate.runtime.batching import Array, Forward, Row, Work, budget, packed, partition, work
-from headgate.runtime.request import Answer, Batch, Request, hold
+from headgate.runtime.request import Answer, Batch, Request, wait
 
 log = logging.getLogger(__name__)
 
@@ -119,9 +119,8 @@ class SharedForward:
         if self._worker.here:  # shared twice
             return self._forward(rows)
         answer = self._worker.submit(self._forward, rows, max_tokens=self.max_tokens)
-        hold(answer)
         try:
-            return answer.result()
+            return wait(answer)
         except BaseException:
             answer.cancel()  # interrupted: nobody wants the rest
             raise
