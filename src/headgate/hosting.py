@@ -98,11 +98,16 @@ async def released(guard: StreamGuard, chunks: AsyncIterable[str]) -> AsyncGener
 async def ended(chunks: AsyncIterable[Any]) -> None:
     """Close what arrives asynchronously, where it can be; a generator that is running is left alone.
 
-    A loop that shuts down closes all generators at once, and whoever reads one then finds it running.
+    A loop that shuts down closes all its generators at once: whoever closes another finds it running.
     """
     stop = getattr(chunks, "aclose", None)
-    if stop is not None and not getattr(chunks, "ag_running", False):
-        await stop()
+    if stop is None:
+        return
+    try:
+        await asyncio.sleep(0)  # the loop's turn: it complains of generators that it meets being closed
+    finally:
+        if not getattr(chunks, "ag_running", False):
+            await stop()
 
 
 class ending(Generic[A]):
