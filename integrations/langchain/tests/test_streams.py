@@ -1,11 +1,16 @@
 """A guarded stream: what leaves it, what the model wrote, and how it is traced."""
 
 import asyncio
+import copy
+import pickle
 import warnings
 from contextlib import aclosing
+from inspect import signature
 from typing import Annotated, Any
 
 import pytest
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
@@ -236,7 +241,7 @@ async def test_nothing_leaks_from_a_graph() -> None:
 
 def test_nothing_leaks_from_the_third_event_stream() -> None:
     app = graph(stream_guard().around(Writer.of(TEXT)))
-    if "version" not in getattr(type(app), "stream_events", None).__kwdefaults__ or not hasattr(app, "stream_events"):
+    if "transformers" not in signature(app.stream_events).parameters:
         pytest.skip("a langgraph without it")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is in beta
@@ -374,3 +379,44 @@ def test_a_logged_guard_is_refused(tmp_path) -> None:
     logged = Logged(guard().guard, Log(tmp_path / "log"), "x")
     with pytest.raises(ValueError, match="instance of StreamGuard"):
         HeadgateStreamGuard(guard=logged)
+
+
+def test_a_guarded_model_is_copied_and_saved(loads) -> None:
+    pytest.importorskip("sentencex")
+    made = HeadgateStreamGuard(forbid=["spam"], refusal="No.").around(FakeListChatModel(responses=["Spam it is."]))
+    for twin in (made, copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        assert said(twin.invoke("hi")) == "No."
+    assert dumpd(made)["kwargs"]["guard"]["id"] == ["langchain_headgate", "streams", "HeadgateStreamGuard"]
+    with pytest.raises(ValueError, match="instance of Runnable"):
+        HeadgateStreamGuard(forbid=["spam"]).around("gpt")
+
+
+async def test_a_model_that_fails_spoils_no_other_answer() -> None:
+    def write(prompt: str) -> str:
+        if prompt == "no":
+            raise OSError("lost")
+        return TEXT
+
+    made = stream_guard().around(RunnableLambda(write))
+    for out in (
+        made.batch(["a", "no", "b"], return_exceptions=True),
+        await made.abatch(["a", "no", "b"], return_exceptions=True),
+    ):
+        assert (out[0], out[2], type(out[1])) == (SHOWN, SHOWN, OSError)
+    with pytest.raises(OSError, match="lost"):
+        made.invoke("no")
+    with pytest.raises(OSError, match="lost"):
+        await made.ainvoke("no")
+    assert "".join(made.stream("a")) == SHOWN
+
+
+async def test_arguments_of_a_guarded_model_are_the_models(loads) -> None:
+    seen = []
+
+    class Told(Writer):
+        def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+            seen.append((stop, kwargs))
+            yield from super()._stream(messages, stop, run_manager, **kwargs)
+
+    list(stream_guard().around(Told.of(FINE)).bind(stop=["x"], temperature=0).stream("hi"))
+    assert seen == [(["x"], {"temperature": 0})]
