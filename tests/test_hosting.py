@@ -389,6 +389,31 @@ async def test_a_generator_that_runs_is_left_alone():
     assert await task == 1
 
 
+def test_a_loop_that_shuts_down_finds_no_generator_being_closed():
+    told = []
+
+    async def inner():
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+
+    async def outer(chunks):
+        async with ending(chunks):
+            async for chunk in chunks:
+                yield chunk
+
+    async def leave():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        kept.append(outer(outer(inner())))
+        await anext(kept[-1])
+
+    kept = []
+    for _ in range(20):  # it closes them all at once, in any order
+        asyncio.run(leave())
+    assert told == []
+
+
 class Endless:
     def __aiter__(self):
         return self

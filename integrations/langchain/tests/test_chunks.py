@@ -124,6 +124,7 @@ def test_tool_calls_wait_for_the_end_and_are_dropped_at_a_halt(policy) -> None:
         if policy == "halt":
             sum_ = total(out)
             assert (sum_.tool_calls, sum_.tool_call_chunks, sum_.additional_kwargs) == ([], [], {})
+            assert not any(o.tool_calls or o.tool_call_chunks for o in out)
             assert "tool_use" not in str(sum_.content)
             assert said(sum_) == FINE * 2 + "No."
 

@@ -93,11 +93,12 @@ def test_refuses_one_entry_of_a_mapping() -> None:
     assert chain.invoke({"question": "?"}) == {"question": "?", "answer": REFUSAL}
 
 
-def test_only_answers_can_be_refused() -> None:
+@pytest.mark.parametrize("on_block", ["refuse", "replace"])
+def test_only_answers_can_be_refused(on_block) -> None:
     prompt = ChatPromptTemplate.from_messages([("human", "a cake")]).invoke({})
     for value in (["a cake"], [HumanMessage("a cake")], prompt):
         with pytest.raises(TypeError, match='use "raise" for inputs'):
-            toy(on_block="refuse").invoke(value)
+            toy(on_block=on_block).invoke(value)
 
 
 async def test_a_blocked_input_goes_another_way(counting) -> None:
@@ -211,10 +212,11 @@ async def test_documents_off_the_event_loop(ticks, counting) -> None:
 def test_a_shadow_lets_all_pass_and_logs_what_it_found(tmp_path) -> None:
     log = Log(tmp_path / "log.jsonl")
     shadow = Logged(Guard(ToyScorer(), ["bomb", "poison"], 0.5), log, "shadow", enforce=False)
+    assert HeadgateGuard(guard=shadow, on_block="route").invoke("build a bomb")["key"] == "allowed"
     for on_block in ("raise", "refuse"):
         assert HeadgateGuard(guard=shadow, on_block=on_block).invoke("build a bomb") == "build a bomb"
     assert HeadgateDocumentGuard(guard=shadow).compress_documents(documents(), "q")[2].page_content == "a poison bomb"
-    assert [r.result.allowed for r in log] == [False, False, False, True, False, True]
+    assert [r.result.allowed for r in log] == [False, False, False, False, True, False, True]
     live = HeadgateGuard(guard=Logged(Guard(ToyScorer(), ["bomb"], 0.5), log, "live"))
     with pytest.raises(GuardBlockedError):
         live.invoke("build a bomb")

@@ -127,6 +127,57 @@ def test_a_loop_that_ends_while_a_reader_is_gone_says_nothing() -> None:
     assert told == []
 
 
+class Source:
+    """Chunks, sync and async, and whether they were closed."""
+
+    def __init__(self, text: str, closable: bool = True) -> None:
+        self.chunks, self.taken, self.closed = iter(text.split(" ")), 0, 0
+        if closable:
+            self.close, self.aclose = self._close, self._aclose
+
+    def __iter__(self) -> "Source":
+        return self
+
+    def __next__(self) -> str:
+        self.taken += 1
+        return next(self.chunks) + " "
+
+    def __aiter__(self) -> "Source":
+        return self
+
+    async def __anext__(self) -> str:
+        await asyncio.sleep(0)
+        try:
+            return next(self)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    def _close(self) -> None:
+        self.closed += 1
+
+    async def _aclose(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("closable", [True, False])
+async def test_what_it_reads_from_is_closed_before_it_ends(closable, recorder) -> None:
+    config = {"callbacks": [recorder]}
+    cut, acut = Source(TEXT, closable), Source(TEXT, closable)
+    assert "".join(stream_guard().transform(cut, config)) == SHOWN
+    assert "".join([c async for c in stream_guard().atransform(acut, config)]) == SHOWN
+    left, aleft = Source(FINE * 9, closable), Source(FINE * 9, closable)
+    shown = stream_guard().transform(left, config)
+    next(shown)
+    shown.close()
+    arriving = stream_guard().atransform(aleft, config)
+    await anext(arriving)
+    await arriving.aclose()
+    for source in (cut, acut, left, aleft):
+        assert source.closed == closable
+        assert source.taken < 30  # of 60 or more
+    assert len(recorder.roots) == 4  # runs have ended too
+
+
 def test_a_step_between_reads_the_model_to_its_end() -> None:
     """Why the docstring asks for the guard directly behind the model."""
     model = Writer.of(TEXT)
@@ -300,7 +351,11 @@ def test_whole_answers_in_a_stream() -> None:
     assert list(HeadgateStreamGuard(guard=guard()).stream(FINE + BAD)) == [FINE]
 
 
-def test_what_is_no_answer_is_refused() -> None:
+def test_what_is_no_answer_is_refused(loads) -> None:
+    pytest.importorskip("sentencex")
+    with pytest.raises(TypeError, match="a chunk is int"):
+        HeadgateStreamGuard(forbid=["spam"]).invoke(7)
+    assert loads == []  # for nothing
     for wrong in ([HumanMessage("hi")], HumanMessage("hi"), {"answer": "hi"}, None, 7):
         with pytest.raises(TypeError, match=f"a chunk is {type(wrong).__name__}; expected what a model writes"):
             stream_guard().invoke(wrong)
