@@ -74,7 +74,7 @@ def main() -> None:
     started = time.perf_counter()
     ranking()
     deciding()
-    for host in ("langchain_rag", "llama_index_rag"):
+    for host in ("rag_citations", "llama_index_rag"):
         console.rule(host)
         runpy.run_path(str(Path(__file__).with_name(f"{host}.py")))
     console.print(f"[dim]{time.perf_counter() - started:.0f} s[/dim]")

@@ -45,10 +45,6 @@ SHOWN = {
         r"^release: Hold its button .*\nhalt: characters \(87, 145\), \('toxic',\)\nthe model wrote \d\d of 52 words$",
         r"^.*reset it\. \[removed\] The light turns green .*enjoy your evening!$",
     ),
-    "langchain_rag": (
-        r"cancel my subscription\?  ->  cancel_subscription\n.*Cancelling",
-        r"won the cup\?  ->  a person",
-    ),
     "llama_index_rag": (r"cancel my subscription\?  ->  cancel_subscription\n.*Cancelling",),
     "evaluate": (
         r"mini/route +out-of-scope recall +0\.\d+ \[",
@@ -88,9 +84,8 @@ def test_every_example_is_tested() -> None:
     assert {path.stem for path in (ROOT / "examples").glob("*.py")} - others == set(SHOWN)
 
 
-@pytest.mark.parametrize("name", ["langchain_rag", "llama_index_rag"])
-def test_poisoned_passage_never_comes_back(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    runpy.run_path(str(ROOT / "examples" / f"{name}.py"))
+def test_poisoned_passage_never_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(ROOT / "examples" / "llama_index_rag.py"))
     assert "return policy, updated" not in capsys.readouterr().out
 
 

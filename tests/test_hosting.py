@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import headgate
-from headgate import Guard, Worker, hosting
-from headgate.hosting import UNREAD, Models, away, released
+from headgate import Calibrated, Calibration, CheckpointError, Guard, Reranker, Router, Rule, Worker, hosting
+from headgate.hosting import UNREAD, Models, away, ended, ending, released, unread
 from headgate.runtime.batching import Row
 from headgate.runtime.request import CALL, Call
 from headgate.runtime.worker import SharedForward
@@ -298,3 +298,125 @@ async def test_a_forked_child_gets_threads_of_its_own():
         fresh = hosting._pool.cache_info().currsize == 0
         os._exit(0 if fresh else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+# ----------------------------------------------------------------------------------------- files of tasks
+
+
+def saved(tmp_path, task):
+    path = str(tmp_path / f"{type(task).__name__}.json")
+    headgate.save(task, path)
+    return path
+
+
+def test_a_task_of_a_file_is_restored_once_and_shares_the_worker(tmp_path, monkeypatch):
+    path = saved(tmp_path, Guard(ToyScorer(), {"spam": Rule("spam", 0.9)}))
+    restore, seen = headgate.restore, []
+    monkeypatch.setitem(
+        vars(headgate), "restore", lambda p, device: seen.append((p, device)) or restore(p, scorer=Sharing())
+    )
+    workers.clear()
+    models = Models()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: models.task(path), range(32)))
+    assert all(f is found[0] for f in found)
+    assert found[0].rules["spam"].threshold == 0.9
+    assert models.task(path, "cpu") is not found[0]
+    assert seen == [(path, "auto"), (path, "cpu")]
+    assert len(workers) == 2
+
+
+def test_a_calibrated_scorer_is_shared_beneath_its_calibration(tmp_path, monkeypatch):
+    calibration = Calibration(scale=2.0, shift=0.5)
+    path = saved(tmp_path, Router(ToyScorer(), ["a", "b"]))
+    monkeypatch.setitem(vars(headgate), "restore", lambda p, device: Router(calibration.on(Sharing()), ["a", "b"]))
+    workers.clear()
+    task = Models().task(path)
+    assert isinstance(task.scorer, Calibrated)
+    assert task.scorer.calibration == calibration
+    assert len(workers) == 1
+
+
+def test_a_file_is_read_without_its_model(tmp_path):
+    made = Router(ToyScorer(), {"a": "one", "b": "two"}, {"a": 0.5, "b": 0.9}, nulls=["none"])
+    found = unread(saved(tmp_path, made), Router)
+    assert found.scorer is UNREAD
+    assert replace(found, scorer=made.scorer) == made
+    with pytest.raises(CheckpointError, match="file of a Router; expected one of a Reranker"):
+        unread(saved(tmp_path, made), Reranker)
+    with pytest.raises(CheckpointError, match="can't be read"):
+        unread(str(tmp_path / "none.json"), Router)
+    (tmp_path / "Router.json").write_text('{"headgate": 1, "task": "router", "routes": ["a"], "turns": 0}')
+    with pytest.raises(CheckpointError, match=r"Router.json: turns is 0"):
+        unread(str(tmp_path / "Router.json"), Router)
+
+
+# ----------------------------------------------------------------------------------------- generators
+
+
+async def test_what_arrives_is_closed_where_it_can_be():
+    arriving = Arriving(FINE)
+    async with ending(arriving) as chunks:
+        assert chunks is arriving
+    assert arriving.stopped == 1
+    await ended(Endless())  # has no aclose
+    closed = []
+
+    async def generator():
+        try:
+            yield 1
+        finally:
+            closed.append(True)
+
+    made = generator()
+    await anext(made)
+    await ended(made)
+    assert closed == [True]
+
+
+async def test_a_generator_that_runs_is_left_alone():
+    go = asyncio.Event()
+
+    async def generator():
+        await go.wait()
+        yield 1
+
+    made = generator()
+    task = asyncio.ensure_future(anext(made))
+    await asyncio.sleep(0)
+    await ended(made)
+    go.set()
+    assert await task == 1
+
+
+def test_a_loop_that_shuts_down_finds_no_generator_being_closed():
+    told = []
+
+    async def inner():
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+
+    async def outer(chunks):
+        async with ending(chunks):
+            async for chunk in chunks:
+                yield chunk
+
+    async def leave():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        kept.append(outer(outer(inner())))
+        await anext(kept[-1])
+
+    kept = []
+    for _ in range(20):  # it closes them all at once, in any order
+        asyncio.run(leave())
+    assert told == []
+
+
+class Endless:
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        return 1

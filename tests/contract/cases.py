@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from headgate import Scorer
+from headgate import Ask, Scorer, Scores
 from headgate.testing import ToyScorer
 from tests.embedders import Bags
 
@@ -110,6 +110,11 @@ class Held(Toy):
         """As the toy, once it is let."""
         self._pass(len(texts))
         return super().embed(texts, role=role)
+
+    def score_many(self, asks: Sequence[Ask]) -> list[Scores]:
+        """All of a plan at once, as models have it."""
+        self._pass(sum(len(ask.texts) for ask in asks))
+        return [super(Held, self).score(ask.texts, ask.labels) for ask in asks]
 
     def _pass(self, size: int) -> None:
         self.calls.append(size)

@@ -167,3 +167,41 @@ def test_a_chunk_is_text(text):
 
 def test_letters_as_sentences_are_still_all_judged():
     assert show(guarded(letters).run(["fine by me"])) == "fine by me"
+
+
+# ----------------------------------------------------------------------------------------- whole texts
+
+
+@pytest.mark.parametrize("policy", ["halt", "redact", "annotate", {"rude": "release", "spam": "redact"}])
+def test_whole_texts_give_what_each_stream_gives(policy):
+    settings = guarded(on_broken=policy, context=2)
+    texts = [FINE * 4, RUDE + FINE, FINE + RUDE + AFTER * 5, "", " \n", "spam it is. " + RUDE + FINE, FINE]
+    assert settings.many(texts) == [list(settings.run([text])) for text in texts]
+    assert settings.many([]) == []
+
+
+def test_whole_texts_are_judged_in_as_few_calls_as_the_worst_needs():
+    class Counting(ToyScorer):
+        def score(self, texts, labels):
+            calls.append(len(texts))
+            return super().score(texts, labels)
+
+    calls: list[int] = []
+    counted = replace(guarded(on_broken="redact"), guard=Guard(Counting(), RULES))
+    counted.many([FINE * 3, RUDE + FINE, FINE])
+    assert calls == [3 + 2 + 1, 1]  # what follows a withheld sentence is judged again, in its context
+    calls.clear()
+    assert counted.many(["", ""]) == [[], []]
+    assert calls == []
+
+
+def test_what_is_no_list_of_texts_is_refused():
+    with pytest.raises(TypeError, match=r"texts is a str; expected a list"):
+        guarded().many(FINE)
+    with pytest.raises(TypeError, match="a chunk is int"):
+        guarded().many([7])
+
+
+def test_whole_texts_wait_for_their_verdicts():
+    timed = guarded(budget=1e-9, on_timeout="halt")
+    assert show(timed.many([FINE])[0]) == FINE

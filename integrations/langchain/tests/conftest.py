@@ -1,4 +1,5 @@
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,11 +20,13 @@ class CountingScorer(ToyScorer):
 
     calls: list[int] = field(default_factory=list, compare=False)
     seconds: float = 0.0
+    gate: threading.Event | None = field(default=None, compare=False)
     error: Exception | None = None
 
     def score(self, texts: Sequence[str], labels: Sequence[str | Label]) -> Scores:
         self.calls.append(len(texts))
         time.sleep(self.seconds)
+        assert self.gate is None or self.gate.wait(10)
         if self.error is not None:
             raise self.error
         return super().score(texts, labels)

@@ -10,14 +10,24 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 from langchain_core.load import dumpd, load
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tracers.context import collect_runs
 from langchain_core.tracers.schemas import Run
 from tests.contract import Case, Contract
 
 import langchain_headgate
-from headgate import Guard, Reranker, Router
-from langchain_headgate import HeadgateDocumentGuard, HeadgateGuard, HeadgateReranker, HeadgateRouter
+from headgate import Grounding, Guard, Reranker, Router, StreamGuard
+from headgate.sentences import sentences
+from langchain_headgate import (
+    HeadgateDocumentGuard,
+    HeadgateGrounding,
+    HeadgateGuard,
+    HeadgateReranker,
+    HeadgateRouter,
+    HeadgateStreamGuard,
+)
+
+pytest.importorskip("sentencex")
 
 
 def documents(*texts: str) -> list[Document]:
@@ -108,6 +118,42 @@ CASES = [
             ({"forbid": None}, "forbid"),
             ({"forbid": "spam"}, "forbid"),
             ({"on_block": "ignore"}, "on_block"),
+        ),
+    ),
+    runnable(
+        HeadgateStreamGuard,
+        scalars={"forbid": ["spam"]},
+        ready="guard",
+        noun=lambda scorer: StreamGuard(Guard(scorer, ["spam"], 0.5), sentences("en")),
+        inputs=lambda: ["Some ham. And eggs.", "Ham it is. A spam. More.", AIMessage("A spam.", id="1")],
+        beside={"refusal": "no"},
+        wrong=(
+            ({"forbid": None}, "forbid"),
+            ({"on_broken": "ignore"}, "on_broken"),
+            ({"on_broken": {"ham": "halt"}}, "ham"),
+            ({"lookahead": 0}, "lookahead"),
+            ({"max_held": 9}, "max_held"),
+            ({"language": " "}, "language"),
+            ({"reasoning": "show"}, "reasoning"),
+        ),
+    ),
+    runnable(
+        HeadgateGrounding,
+        scalars={"threshold": 0.5},
+        ready="grounding",
+        noun=lambda scorer: Grounding(scorer, sentences("en"), 0.5),
+        inputs=lambda: [
+            {"answer": "Ham and eggs. Or spam.", "context": documents("ham and eggs", "eggs or ham")},
+            {"answer": AIMessage("Eggs."), "context": ["some eggs"]},
+        ],
+        beside={"documents_key": "context"},
+        wrong=(
+            ({"threshold": 2}, "threshold"),
+            ({"contradiction": -1}, "contradiction"),
+            ({"cite": "words"}, "cite"),
+            ({"pairs": -1}, "pairs"),
+            ({"language": ""}, "language"),
+            ({"on_unsupported": "drop"}, "on_unsupported"),
         ),
     ),
 ]

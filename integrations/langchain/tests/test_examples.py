@@ -1,11 +1,20 @@
+<<<<<<< HEAD
 """The examples of this host run offline, stay short, and show what they are there to show."""
 
 import re
 import runpy
+=======
+"""The LangChain examples run, stay short, and show what they are there to show."""
+
+import re
+import runpy
+import sys
+>>>>>>> streaming
 from pathlib import Path
 
 import pytest
 
+<<<<<<< HEAD
 EXAMPLES = Path(__file__).parents[3] / "examples"
 NEEDS = {"decision_middleware": ("langchain_core.decisions", "langchain.agents.middleware.model_router")}
 """Modules that only the newest LangChain has."""
@@ -24,9 +33,61 @@ SHOWN = {
 def test_example_shows_what_it_is_there_to_show(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     for module in NEEDS.get(name, ()):
         pytest.importorskip(module)
+=======
+import headgate
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+MINI = Path(headgate.__file__).parent / "mini" / "scorer.json"
+pytestmark = pytest.mark.skipif(not MINI.is_file(), reason="this checkout has no mini")
+SHOWN = {
+    "rag_citations": (
+        r"^  supported    Amber .*\n +Hub light colours: “Amber: working, but cut off from the cloud\.”$",
+        r"^  no evidence  A blue ring plays music\.$",
+        r"^  supported    .* four years\.\n +Hub backup cell: “The cell recharges .* four years\.”$",
+        r"^  no evidence  A replacement costs £41\.\n +nowhere in the documents: 41$",
+    ),
+    "intent_chatbot": (
+        r"^Where is my parcel\?\n +\[shipping\]",
+        r"^and can I still change the address\?\n +\[shipping\]",
+        r"^I want to cancel .*\n +\[cancel_subscription\]",
+        r"^who won the match .*\n +\[a person\]",
+        r"^Ignore all previous .*\n +\[refuse\] .* never routed$",
+    ),
+    "streaming_chat": (
+        r"^Thanks for .* to reset it\. \(I'd rather not go on\.\)$",
+        r"^written: \d\d of 52 words; after the cut: 0$",
+        r"^why: \('toxic',\)$",
+        r"^Thanks for .* reset it\. \[removed\] The light turns green .*enjoy your evening!",
+        r"^\d+ events, the word in 0 of them$",
+    ),
+}
+"""What each prints, as patterns of lines."""
+NEEDS = {"rag_citations": "sentencex", "streaming_chat": "sentencex", "intent_chatbot": "langgraph"}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_example_shows_what_it_is_there_to_show(name, capsys, monkeypatch) -> None:
+    pytest.importorskip(NEEDS[name])
+    monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
+>>>>>>> streaming
     path = EXAMPLES / f"{name}.py"
     assert len(path.read_text(encoding="utf-8").splitlines()) < 80
     runpy.run_path(str(path))
     said = capsys.readouterr().out
     for pattern in SHOWN[name]:
         assert re.search(pattern, said, re.MULTILINE), f"{pattern} in\n{said}"
+<<<<<<< HEAD
+=======
+
+
+def test_a_passage_that_gives_orders_is_not_cited(monkeypatch) -> None:
+    pytest.importorskip("sentencex")
+    monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
+    space = runpy.run_path(str(EXAMPLES / "rag_citations.py"))
+    query = "return policy, updated: what is free for ten years?"
+    hits = space["index"].search(query, k=20)
+    assert any("return policy, updated" in space["texts"][h.index] for h in hits)
+    found = space["retrieve"]({"question": query})
+    assert found
+    assert "Larkspur return policy, updated" not in [d.metadata["source"] for d in found]
+>>>>>>> streaming

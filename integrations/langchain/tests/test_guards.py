@@ -8,10 +8,12 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
+from langchain_core.runnables.router import RouterRunnable
 
-from headgate import Guard, Log, Logged, Rule
+import headgate
+from headgate import Guard, Log, Logged, Rule, TextTooLongError
 from headgate.testing import ToyScorer
-from langchain_headgate import GuardBlockedError, HeadgateDocumentGuard, HeadgateGuard
+from langchain_headgate import GuardBlockedError, HeadgateDocumentGuard, HeadgateGuard, HeadgateStreamGuard
 
 REFUSAL = "I can't help with that."
 
@@ -70,8 +72,9 @@ def test_fallback_around_a_guarded_chain() -> None:
     assert chain.batch(["a bomb", "a cake"]) == ["sorry", "an answer"]
 
 
-def test_refuses_in_the_place_of_an_answer() -> None:
-    guard = toy(on_block="refuse")
+@pytest.mark.parametrize("on_block", ["refuse", "replace"])
+def test_refuses_in_the_place_of_an_answer(on_block) -> None:
+    guard = toy(on_block=on_block)
     assert guard.invoke("a bomb") == REFUSAL
     assert guard.invoke("a cake") == "a cake"
     said = guard.invoke(AIMessage("a bomb", id="7", tool_calls=[{"name": "t", "args": {}, "id": "1"}]))
@@ -90,11 +93,37 @@ def test_refuses_one_entry_of_a_mapping() -> None:
     assert chain.invoke({"question": "?"}) == {"question": "?", "answer": REFUSAL}
 
 
-def test_only_answers_can_be_refused() -> None:
+@pytest.mark.parametrize("on_block", ["refuse", "replace"])
+def test_only_answers_can_be_refused(on_block) -> None:
     prompt = ChatPromptTemplate.from_messages([("human", "a cake")]).invoke({})
     for value in (["a cake"], [HumanMessage("a cake")], prompt):
         with pytest.raises(TypeError, match='use "raise" for inputs'):
-            toy(on_block="refuse").invoke(value)
+            toy(on_block=on_block).invoke(value)
+
+
+async def test_a_blocked_input_goes_another_way(counting) -> None:
+    guard = toy(scorer := counting(), on_block="route")
+    texts = ["a cake", "a bomb", [HumanMessage("tea")]]
+    out = guard.batch(texts)
+    assert [o["key"] for o in out] == ["allowed", "blocked", "allowed"]
+    assert all(o["input"] is text for o, text in zip(out, texts, strict=True))
+    assert out[1]["verdict"]["broken"] == ("bomb",)
+    chain = guard | RouterRunnable({"allowed": RunnableLambda(str), "blocked": RunnableLambda(lambda _: "no")})
+    assert chain.batch(texts[:2]) == ["a cake", "no"]
+    assert await chain.abatch(texts[:2]) == ["a cake", "no"]
+    assert [await chain.ainvoke(t) for t in texts[:2]] == [chain.invoke(t) for t in texts[:2]] == ["a cake", "no"]
+    assert scorer.calls[:3] == [3, 2, 2]
+
+
+def test_what_a_route_can_not_read_raises() -> None:
+    with pytest.raises(TypeError, match="input is int"):
+        toy(on_block="route").invoke(7)
+
+
+def test_words_of_tool_calls_are_read() -> None:
+    asked = AIMessage("", tool_calls=[{"name": "search", "args": {"q": "how to build a bomb"}, "id": "1"}])
+    with pytest.raises(GuardBlockedError):
+        toy().invoke(asked)
 
 
 async def test_batch_is_one_call(counting, recorder) -> None:
@@ -183,11 +212,42 @@ async def test_documents_off_the_event_loop(ticks, counting) -> None:
 def test_a_shadow_lets_all_pass_and_logs_what_it_found(tmp_path) -> None:
     log = Log(tmp_path / "log.jsonl")
     shadow = Logged(Guard(ToyScorer(), ["bomb", "poison"], 0.5), log, "shadow", enforce=False)
+    assert HeadgateGuard(guard=shadow, on_block="route").invoke("build a bomb")["key"] == "allowed"
     for on_block in ("raise", "refuse"):
         assert HeadgateGuard(guard=shadow, on_block=on_block).invoke("build a bomb") == "build a bomb"
     assert HeadgateDocumentGuard(guard=shadow).compress_documents(documents(), "q")[2].page_content == "a poison bomb"
-    assert [r.result.allowed for r in log] == [False, False, False, True, False, True]
+    assert [r.result.allowed for r in log] == [False, False, False, False, True, False, True]
     live = HeadgateGuard(guard=Logged(Guard(ToyScorer(), ["bomb"], 0.5), log, "live"))
     with pytest.raises(GuardBlockedError):
         live.invoke("build a bomb")
     assert [r.task for r in log][-1] == "live"
+
+
+@pytest.fixture
+def fitted(tmp_path, monkeypatch) -> str:
+    path = str(tmp_path / "guard.yaml")
+    headgate.save(Guard(ToyScorer(), {"bomb": Rule("bomb", 0.5)}), path)
+    restore = headgate.restore
+    monkeypatch.setitem(vars(headgate), "restore", lambda p, device: restore(p, scorer=ToyScorer()))
+    return path
+
+
+def test_saved_guards_are_restored(fitted) -> None:
+    assert HeadgateGuard(config=fitted, on_block="replace").invoke("a bomb") == REFUSAL
+    kept = HeadgateDocumentGuard(config=fitted).compress_documents(documents(), "q")
+    assert [d.id for d in kept] == ["2", "4"]
+    pytest.importorskip("sentencex")
+    streamed = HeadgateStreamGuard(config=fitted, on_broken={"bomb": "redact"}, language="de")
+    assert streamed.invoke("Ein Kuchen. A bomb.") == "Ein Kuchen. [removed]"
+    for cls, wrong in ((HeadgateGuard, {"turns": 2}), (HeadgateStreamGuard, {"forbid": ["spam"]})):
+        with pytest.raises(ValueError, match="config came together with"):
+            cls(config=fitted, **wrong)
+    with pytest.raises(ValueError, match="on_broken names rule 'spam'"):
+        HeadgateStreamGuard(config=fitted, on_broken={"spam": "halt"})
+
+
+def test_long_texts_may_be_refused(loads) -> None:
+    for cls in (HeadgateGuard, HeadgateDocumentGuard, HeadgateStreamGuard):
+        made = cls(forbid=["spam"], on_overflow="error")._noun()
+        assert (made.guard if cls is HeadgateStreamGuard else made).on_overflow == "error"
+    assert issubclass(TextTooLongError, ValueError)

@@ -11,10 +11,20 @@ from langchain_core.documents import Document
 from langchain_core.load import dumpd, load
 from langchain_core.runnables import ConfigurableField
 
-from headgate import Guard, Label, Reranker, Router, Rule
+from headgate import Grounding, Guard, Label, Reranker, Router, Rule, StreamGuard
+from headgate.sentences import sentences
 from headgate.testing import ToyScorer
-from langchain_headgate import HeadgateDocumentGuard, HeadgateGuard, HeadgateReranker, HeadgateRouter
+from langchain_headgate import (
+    HeadgateDocumentGuard,
+    HeadgateGrounding,
+    HeadgateGuard,
+    HeadgateReranker,
+    HeadgateRouter,
+    HeadgateStreamGuard,
+)
 
+pytest.importorskip("sentencex")
+STREAM = StreamGuard(Guard(ToyScorer(), ["spam"], 0.5), sentences())
 DOCUMENTS = [Document("ham"), Document("spam")]
 # class, scalars, the ready noun's field, the noun
 CASES = [
@@ -22,6 +32,8 @@ CASES = [
     (HeadgateDocumentGuard, {"forbid": ["spam"]}, "guard", Guard(ToyScorer(), ["spam"], 0.5)),
     (HeadgateGuard, {"forbid": ["spam"]}, "guard", Guard(ToyScorer(), ["spam"], 0.5)),
     (HeadgateRouter, {"routes": ["ham", "eggs"]}, "router", Router(ToyScorer(), ["ham", "eggs"])),
+    (HeadgateStreamGuard, {"forbid": ["spam"]}, "guard", STREAM),
+    (HeadgateGrounding, {"threshold": 0.5}, "grounding", Grounding(ToyScorer(), sentences(), 0.5)),
 ]
 all_classes = pytest.mark.parametrize(("cls", "scalars", "field", "noun"), CASES)
 
@@ -29,6 +41,8 @@ all_classes = pytest.mark.parametrize(("cls", "scalars", "field", "noun"), CASES
 def use(adapter: Any) -> Any:
     if hasattr(adapter, "compress_documents"):
         return adapter.compress_documents(DOCUMENTS, "spam")
+    if isinstance(adapter, HeadgateGrounding):
+        return adapter.invoke({"answer": "ham", "context": DOCUMENTS})
     return adapter.invoke("ham")
 
 
@@ -89,6 +103,9 @@ def test_dump_holds_scalars_only_and_comes_back(cls, scalars, field, noun, loads
 NESTED = [
     HeadgateReranker(label=Label("about spam", verbatim=True), top_n=2, prior_key="score"),
     HeadgateRouter(routes={"ham": "meat", "eggs": Label("It is an egg.", verbatim=True)}, fallback="ham"),
+    HeadgateRouter(routes=["ham"], nulls=[Label("It is nothing.", verbatim=True), "x"], threshold={"ham": 0.5}),
+    HeadgateStreamGuard(forbid={"spam": Rule("spam", 0.7)}, on_broken={"spam": "redact"}, refusal="no"),
+    HeadgateGrounding(contradiction=0.5, answer_key="reply", on_unsupported="replace"),
     HeadgateGuard(forbid={"spam": Rule(Label("It is spam.", verbatim=True), 0.7)}, on_block="refuse"),
     HeadgateDocumentGuard(forbid={"spam": Rule("spam", 0.7), "ham": "ham"}, threshold=0.5),
 ]

@@ -3,14 +3,24 @@
 import asyncio
 import copy
 import pickle
+import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from langchain_core.documents import Document
 
 import headgate
-from headgate import Guard, Reranker, Router
-from langchain_headgate import GuardBlockedError, HeadgateDocumentGuard, HeadgateGuard, HeadgateReranker, HeadgateRouter
+from headgate import Grounding, Guard, Reranker, Router
+from langchain_headgate import (
+    GuardBlockedError,
+    HeadgateDocumentGuard,
+    HeadgateGrounding,
+    HeadgateGuard,
+    HeadgateReranker,
+    HeadgateRouter,
+    HeadgateStreamGuard,
+)
 
 MINI = Path(headgate.__file__).parent / "mini" / "scorer.json"
 pytestmark = pytest.mark.skipif(not MINI.is_file(), reason="this checkout has no mini")
@@ -86,3 +96,48 @@ def test_copies_and_pickles() -> None:
     lazy = HeadgateReranker(top_n=1)
     assert lazy.compress_documents(DOCUMENTS, "password") == expected
     assert pickle.loads(pickle.dumps(lazy)).compress_documents(DOCUMENTS, "password") == expected
+
+
+@pytest.mark.parametrize("certified", [False, True])
+def test_a_saved_router_decides_as_it_did(certified, tmp_path) -> None:
+    routes = {"account": "a question about a password or a login", "weather": "a question about the weather"}
+    router = Router(headgate.load("mini/route"), routes, threshold=0.3)
+    texts = ["I forgot my password", "Will it rain tomorrow?", "who won the cup?"]
+    if certified:
+        who = ["", "Hello, ", "Sorry, ", "Quick question: ", "Hi there, ", "Well, ", "Please: ", "Good morning, "]
+        labelled = [(w + t, r) for t, r in zip(texts, ["account", "weather", None], strict=True) for w in who]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # so few prove nothing
+            router = router.fit([t for t, _ in labelled], [r for _, r in labelled], max_error=0.4)
+    path = tmp_path / "router.yaml"
+    headgate.save(router, path)
+    restored = HeadgateRouter(config=path, fallback="none")
+    found = restored.batch(texts)
+    assert [o["decision"] for o in found] == [asdict(d) for d in router.many(texts)]
+    assert [o["decision"]["certificate"] is not None for o in found] == [certified] * 3
+
+
+async def test_a_stream_is_cut_and_redacted() -> None:
+    pytest.importorskip("sentencex")
+    text = "The hub is on the wall. You are a stupid, worthless idiot. The light is green now."
+    guard = HeadgateStreamGuard(forbid=["toxicity:toxic"], refusal="No.")
+    assert "".join(guard.stream(text)) == guard.invoke(text) == "The hub is on the wall. No."
+    assert "".join([c async for c in guard.astream(text)]) == "The hub is on the wall. No."
+    redacting = HeadgateStreamGuard(forbid=["toxicity:toxic"], on_broken="redact")
+    assert redacting.invoke(text) == "The hub is on the wall. [removed] The light is green now."
+
+
+async def test_claims_are_those_of_the_core() -> None:
+    pytest.importorskip("sentencex")
+    answer = "To reset the password, open Settings. The office has a garden."
+    passages = [d.page_content for d in DOCUMENTS]
+    claims = Grounding(headgate.load("mini/nli"), threshold=0.5)(answer, passages)
+    check = HeadgateGrounding(threshold=0.5)
+    for out in (
+        check.invoke({"answer": answer, "context": DOCUMENTS}),
+        await check.ainvoke({"answer": answer, "context": DOCUMENTS}),
+    ):
+        assert [c["verdict"] for c in out["claims"]] == [c.verdict for c in claims] == ["supported", "no evidence"]
+        assert [c["quote"] for c in out["claims"][0]["citations"]] == [
+            passages[c.passage][slice(*c.span)] for c in claims[0].citations
+        ]

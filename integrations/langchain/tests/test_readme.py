@@ -12,11 +12,25 @@ from langchain_core.runnables import RunnableLambda
 import headgate
 import langchain_headgate
 from headgate.testing import ToyScorer
-from langchain_headgate import HeadgateDocumentGuard, HeadgateGuard, HeadgateReranker, HeadgateRouter
+from langchain_headgate import (
+    HeadgateDocumentGuard,
+    HeadgateGrounding,
+    HeadgateGuard,
+    HeadgateReranker,
+    HeadgateRouter,
+    HeadgateStreamGuard,
+)
 
 pytest.importorskip("langchain_classic.retrievers")
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-CLASSES = [HeadgateDocumentGuard, HeadgateGuard, HeadgateReranker, HeadgateRouter]
+CLASSES = [
+    HeadgateDocumentGuard,
+    HeadgateGrounding,
+    HeadgateGuard,
+    HeadgateReranker,
+    HeadgateRouter,
+    HeadgateStreamGuard,
+]
 
 
 def blocks(text: str) -> str:
@@ -40,6 +54,7 @@ def names(monkeypatch) -> dict:
         "model": model,
         "base": base,
         "retriever": base,
+        "documents": [Document("It has a speaker.")],
         "prompt": prompt,
     }
 

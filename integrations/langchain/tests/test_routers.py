@@ -1,13 +1,21 @@
 import asyncio
+import operator
 import pickle
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args
 
 import pytest
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langchain_core.runnables.router import RouterRunnable
+from typing_extensions import TypedDict
 
-from headgate import Log, Logged, Router
+import headgate
+from headgate import Guard, Log, Logged, Router, RouteTree
 from headgate.testing import ToyScorer
 from langchain_headgate import HeadgateRouter, NoRouteError
 
@@ -192,3 +200,211 @@ def test_a_shadow_sends_all_to_its_default_or_the_fallback(tmp_path) -> None:
     live = Logged(routed, log, "live")
     assert HeadgateRouter(router=live, fallback="human").invoke("my invoice")["key"] == "billing"
     assert [r.result.choice for r in log] == ["billing"] * 3
+
+
+# ----------------------------------------------------------------------------------------- settings
+
+
+def test_every_setting_reaches_the_core(loads) -> None:
+    given = {"gap": 0.5, "nulls": ["small talk"], "on_overflow": "error", "threshold": {"billing": 0.4, "tech": 0.6}}
+    made = HeadgateRouter(routes=ROUTES, **given)._noun()
+    assert {name: getattr(made, name) for name in given} == {**given, "nulls": ("small talk",)}
+    assert HeadgateRouter(routes=ROUTES, multi=True, top_k=1)._noun().top_k == 1
+    for wrong, said in (({"gap": -1}, "gap"), ({"top_k": 2}, "top_k"), ({"threshold": {"billing": 1}}, "tech")):
+        with pytest.raises(ValueError, match=said):
+            HeadgateRouter(routes=ROUTES, **wrong)
+
+
+def test_a_tree_gives_the_way_down() -> None:
+    scorer = ToyScorer()
+    tree = RouteTree(Router(scorer, ROUTES), {"billing": Router(scorer, {"refund": "refund", "copy": "copy"})})
+    router = HeadgateRouter(router=tree, fallback="human")
+    out = router.batch(["a refund of my invoice", "an invoice", "hello"])
+    assert [o["key"] for o in out] == ["billing/refund", "billing", "human"]
+    assert out[0]["decision"]["path"] == ("billing", "refund")
+    with pytest.raises(NoRouteError, match="fallback="):
+        HeadgateRouter(router=tree).invoke("hello")
+    ends = router.as_path().func.__annotations__["return"]
+    assert set(get_args(ends)) == {"billing", "billing/refund", "billing/copy", "tech", "human"}
+
+
+@pytest.fixture
+def fitted(tmp_path, monkeypatch) -> str:
+    """A file of a router with thresholds of its own; it is restored with toys."""
+    path = str(tmp_path / "router.yaml")
+    headgate.save(Router(ToyScorer(), ROUTES, {"billing": 0.9, "tech": 0.999}), path)
+    restore, asked = headgate.restore, []
+    monkeypatch.setitem(
+        vars(headgate), "restore", lambda p, device: asked.append(device) or restore(p, scorer=ToyScorer())
+    )
+    monkeypatch.setitem(globals(), "ASKED", asked)
+    return path
+
+
+ASKED: list[str] = []
+
+
+def test_a_saved_router_is_restored_at_first_use(fitted) -> None:
+    router = HeadgateRouter(config=fitted, fallback="human", device="cpu")
+    assert ASKED == []
+    assert [o["key"] for o in router.batch(["my invoice", "the screen is broken"])] == ["billing", "human"]
+    assert router.invoke("my invoice")["decision"]["threshold"] == 0.9
+    assert router.model_copy().invoke("hello")["key"] == "human"
+    assert ASKED == ["cpu"]
+    again = HeadgateRouter.model_validate(router.model_dump())
+    assert (again, again.invoke("my invoice")["key"]) == (router, "billing")
+    assert set(get_args(router.as_path().func.__annotations__["return"])) == {"billing", "tech", "human"}
+
+
+def test_a_file_is_checked_before_a_model_is_read(fitted, tmp_path, loads) -> None:
+    with pytest.raises(ValueError, match=r"config came together with model, routes; .* change them in .*router\.yaml"):
+        HeadgateRouter(config=fitted, routes=["a"], model="mini/nli")
+    with pytest.raises(ValueError, match="router came together with config"):
+        HeadgateRouter(config=fitted, router=Router(ToyScorer(), ROUTES))
+    with pytest.raises(ValueError, match="can't be read"):
+        HeadgateRouter(config=tmp_path / "none.yaml")
+    guard = tmp_path / "guard.json"
+    headgate.save(Guard(ToyScorer(), ["spam"], 0.5), guard)
+    with pytest.raises(ValueError, match="file of a Guard; expected one of a Router"):
+        HeadgateRouter(config=guard)
+    assert ASKED == []
+
+
+# ----------------------------------------------------------------------------------------- branches
+
+
+async def test_branches_ask_the_model_once(counting) -> None:
+    scorer = counting()
+    chain = toy(scorer, fallback=None).branches({"billing": lambda x: f"B {x}", "tech": RunnableLambda(len)}, str.upper)
+    expected = ["B my invoice", len(TEXTS[1]), "HELLO", "B an invoice please"]
+    assert chain.batch(TEXTS) == expected
+    assert await chain.abatch(TEXTS) == expected
+    assert scorer.calls == [4, 4]
+    assert [chain.invoke(t) for t in TEXTS] == expected
+    assert [await chain.ainvoke(t) for t in TEXTS] == expected
+    assert scorer.calls == [4, 4] + [1] * 8
+    assert list(chain.stream("hello")) == ["HELLO"]
+
+
+def test_branches_take_the_fallback_and_what_is_left() -> None:
+    chain = toy(fallback="human").branches({"human": lambda _: "a person"}, lambda _: "a machine")
+    assert chain.batch(["hello", "my invoice"]) == ["a person", "a machine"]
+    with pytest.raises(
+        ValueError, match=r"chains are for \['sales'\]; expected some of the routes \['billing', 'tech'\]"
+    ):
+        toy().branches({"sales": str}, str)
+
+
+async def test_branches_stream_what_their_chain_streams() -> None:
+    chain = toy().branches({"billing": FakeListChatModel(responses=["an invoice"])}, str)
+    assert [c.content for c in chain.stream("my invoice") if c.content] == list("an invoice")
+    assert [c.content async for c in chain.astream("my invoice") if c.content] == list("an invoice")
+
+
+# ----------------------------------------------------------------------------------------- graphs
+
+
+class State(TypedDict, total=False):
+    query: str
+    went: Annotated[list[str], operator.add]
+    decision: dict[str, Any]
+
+
+def graph(nodes=("billing", "tech", "human"), state=State):
+    pytest.importorskip("langgraph")
+    from langgraph.graph import END, StateGraph
+
+    built = StateGraph(state)
+    for node in nodes:
+        built.add_node(node, lambda _, node=node: {"went": [node]})
+        built.add_edge(node, END)
+    return built
+
+
+async def ways(built, texts) -> list[list[str]]:
+    app = built.compile()
+    went = [app.invoke({"query": t, "went": []})["went"] for t in texts]
+    assert [(await app.ainvoke({"query": t, "went": []}))["went"] for t in texts] == went
+    return went
+
+
+async def test_a_graph_goes_the_routers_way() -> None:
+    built = graph()
+    built.add_conditional_edges("__start__", toy(input_key="query").as_path())
+    assert await ways(built, TEXTS) == [[key] for key in KEYS]
+    edges = {(e.source, e.target) for e in built.compile().get_graph().edges}
+    assert {("__start__", node) for node in ("billing", "tech", "human")} < edges
+    named = graph(["b", "t", "h"])
+    to = {"billing": "b", "tech": "t", "human": "h"}
+    named.add_conditional_edges("__start__", toy(input_key="query").as_path(), to)
+    assert await ways(named, TEXTS) == [[to[key]] for key in KEYS]
+
+
+async def test_a_graph_goes_several_ways_at_once() -> None:
+    texts = ["the invoice of a broken screen", "hello", "my invoice"]
+    expected = [["billing", "tech"], ["human"], ["billing"]]
+    router = toy(input_key="query", multi=True)
+    built = graph()
+    built.add_conditional_edges("__start__", router.as_path())
+    assert await ways(built, texts) == expected
+    built = graph()
+    built.add_node("route", router.as_command(None))
+    built.add_edge("__start__", "route")
+    assert await ways(built, texts) == expected
+
+
+async def test_a_command_carries_the_decision() -> None:
+    built = graph()
+    built.add_node("route", toy(input_key="query").as_command(), destinations=("billing", "tech", "human"))
+    built.add_edge("__start__", "route")
+    assert await ways(built, TEXTS) == [[key] for key in KEYS]
+    decision = built.compile().invoke({"query": "my invoice"})["decision"]
+    assert decision == toy(input_key="query").invoke({"query": "my invoice"})["decision"]
+    named = graph(["refunds", "tech", "human"])
+    named.add_node("route", toy(input_key="query").as_command(None, {"billing": "refunds"}))
+    named.add_edge("__start__", "route")
+    assert await ways(named, TEXTS[:2]) == [["refunds"], ["tech"]]
+    assert "decision" not in named.compile().invoke({"query": "hello"})
+
+
+async def test_a_state_may_be_an_object() -> None:
+    @dataclass
+    class Held:
+        query: str
+        went: Annotated[list[str], operator.add]
+
+    built = graph(state=Held)
+    built.add_conditional_edges("__start__", toy(input_key="query").as_path())
+    assert await ways(built, TEXTS) == [[key] for key in KEYS]
+
+
+async def test_a_graph_is_not_blocked(counting) -> None:
+    for form in ("as_path", "as_command"):
+        gate = threading.Event()
+        router = toy(counting(gate=gate), input_key="query")
+        built = graph()
+        if form == "as_path":
+            built.add_conditional_edges("__start__", router.as_path())
+        else:
+            built.add_node("route", router.as_command())
+            built.add_edge("__start__", "route")
+        task = asyncio.ensure_future(built.compile().ainvoke({"query": "my invoice", "went": []}))
+        while not router.router.scorer.calls:
+            await asyncio.sleep(0)
+        assert not task.done()
+        gate.set()  # which a call on the loop would wait for, and nobody could do
+        assert (await task)["went"] == ["billing"]
+
+
+def test_a_missing_langgraph_is_named(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "langgraph.types", None)
+    with pytest.raises(ImportError, match="pip install langgraph"):
+        toy().as_command()
+
+
+async def test_a_shadow_goes_its_default_way(tmp_path) -> None:
+    log = Log(tmp_path / "log.jsonl")
+    shadow = Logged(Router(ToyScorer(), ROUTES, multi=True), log, "shadow", enforce=False, default="human")
+    built = graph()
+    built.add_conditional_edges("__start__", HeadgateRouter(router=shadow, input_key="query").as_path())
+    assert await ways(built, TEXTS[:1]) == [["human"]]

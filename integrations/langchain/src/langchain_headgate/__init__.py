@@ -1,22 +1,28 @@
-"""headgate in LangChain: rerank and guard retrieved documents, route and guard inputs and answers."""
+"""headgate in LangChain: rerank and guard retrieved documents, route inputs, guard and check answers."""
 
 from typing import TYPE_CHECKING
 
-from langchain_headgate.guards import GuardBlockedError, HeadgateDocumentGuard, HeadgateGuard
+from langchain_headgate.groundings import HeadgateGrounding, UngroundedError
+from langchain_headgate.guards import Checked, GuardBlockedError, HeadgateDocumentGuard, HeadgateGuard
 from langchain_headgate.rerankers import HeadgateReranker
 from langchain_headgate.routers import HeadgateRouter, NoRouteError, Routed
+from langchain_headgate.streams import HeadgateStreamGuard
 
 if TYPE_CHECKING:
     from langchain_headgate.decisions import HeadgateDecisionModel as HeadgateDecisionModel
 
 __all__ = [
+    "Checked",
     "GuardBlockedError",
     "HeadgateDocumentGuard",
+    "HeadgateGrounding",
     "HeadgateGuard",
     "HeadgateReranker",
     "HeadgateRouter",
+    "HeadgateStreamGuard",
     "NoRouteError",
     "Routed",
+    "UngroundedError",
 ]
 
 

@@ -8,10 +8,11 @@ from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage
 from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
+from typing_extensions import TypedDict
 
 from headgate import Guard, HeadgateError, Label, Logged, Rule, Scorer, Verdict
 from langchain_headgate._compressor import TracedCompressor, annotated, page_content
-from langchain_headgate._lazy import STRICT, Lazy
+from langchain_headgate._lazy import STRICT, Restorable
 from langchain_headgate._runnable import Judge, Judged, Read, entry
 
 
@@ -37,19 +38,32 @@ class GuardBlockedError(HeadgateError):
         return f"blocked by {', '.join(found)}."
 
 
-class Rules(Lazy):
-    """The fields that describe a guard, or a ready one."""
+class Checked(TypedDict):
+    """What ``RouterRunnable`` takes, and why.
+
+    ``key`` is "allowed" or "blocked", ``input`` what came in, ``verdict`` a ``headgate.Verdict`` as a dict.
+    """
+
+    key: Literal["allowed", "blocked"]
+    input: Any
+    verdict: dict[str, Any]
+
+
+class Rules(Restorable):
+    """The fields that describe a guard, a file of one, or a ready one."""
 
     _ready: ClassVar[str] = "guard"
+    _kind: ClassVar[type] = Guard
 
     model: str = "mini/heads"
     forbid: list[str] | dict[str, Rule | Label | str] | None = None
     threshold: float | None = None
     unreadable: float = 0.5
+    on_overflow: Literal["window", "error"] = "window"
     guard: SkipJsonSchema[InstanceOf[Guard] | InstanceOf[Logged[Verdict]] | None] = None
 
     def _make(self, scorer: Scorer) -> Guard:
-        return Guard(scorer, self.forbid or [], self.threshold, self.unreadable)
+        return Guard(scorer, self.forbid or [], self.threshold, self.unreadable, None, self.on_overflow)
 
 
 class HeadgateDocumentGuard(Rules, TracedCompressor):
@@ -74,6 +88,9 @@ class HeadgateDocumentGuard(Rules, TracedCompressor):
         forbid: Labels, or rule name -> label, ``headgate.Label`` or ``headgate.Rule``.
         threshold: Probability from which a rule is broken, for the rules that bring none.
         unreadable: Share of unknown tokens above which a document is dropped.
+        on_overflow: "window" reads all of a text that is too long for the model; "error" refuses it.
+        config: A file that ``headgate.save`` wrote of a guard, such as ``fit`` gives with its certificate, in place of
+            all the above but ``device``.
         guard: A ready ``headgate.Guard``, or one that is ``headgate.Logged``, in place of all the above.
 
     Raises:
@@ -92,29 +109,35 @@ class HeadgateDocumentGuard(Rules, TracedCompressor):
 
 
 class HeadgateGuard(Rules, Judge):
-    """Pass an input on unchanged, or block it.
+    """Pass an input on unchanged, or block it: raise, say something else, or send it elsewhere.
 
     ```python
+    from langchain_core.runnables.router import RouterRunnable
     from langchain_headgate import GuardBlockedError, HeadgateGuard
 
     guard = HeadgateGuard(forbid=["injection:injection", "toxicity:toxic"])
     chain = (guard | prompt | model).with_fallbacks([sorry], exceptions_to_handle=(GuardBlockedError,))
-    answer = chain | HeadgateGuard(forbid=["toxicity:toxic"], on_block="refuse")
+    answer = chain | HeadgateGuard(forbid=["toxicity:toxic"], on_block="replace")
+    check = HeadgateGuard(forbid=["injection:injection"], on_block="route")
+    either = check | RouterRunnable({"allowed": chain, "blocked": sorry})
     ```
 
-    ``batch`` and ``abatch`` judge all inputs in one call. A streamed answer is held back until all
-    of it has been judged. Tool calls and images in messages are not read.
+    ``batch`` and ``abatch`` judge all inputs in one call. A streamed answer is held back until all of it has been
+    judged; :class:`HeadgateStreamGuard` lets it go sentence by sentence. The words of tool calls in a message are read,
+    images are not.
 
     Args:
         model, family, revision, device, dtype, template, classes, max_length: As in ``headgate.load``.
-        forbid, threshold, unreadable: As in :class:`HeadgateDocumentGuard`.
+        forbid, threshold, unreadable, on_overflow, config: As in :class:`HeadgateDocumentGuard`.
         turns: How many last messages of a conversation are read; None, all of them.
         input_key: The entry of a mapping that is judged; the whole mapping is passed on.
-        on_block: "raise" raises GuardBlockedError. "refuse" puts ``refusal`` in the place of what was
+        on_block: "raise" raises GuardBlockedError. "replace", or "refuse", puts ``refusal`` in the place of what was
             judged and is for answers: a step after it would take the refusal for its input. It
-            accepts a text or one message (or a mapping that holds one) and nothing else.
+            accepts a text or one message (or a mapping that holds one) and nothing else. "route" gives
+            :class:`Checked` for every input, which ``RouterRunnable`` sends to "allowed" or "blocked".
         refusal: What is said instead; in the place of a message it becomes an AIMessage.
-        guard: A ready ``headgate.Guard``, or one that is ``headgate.Logged``, in place of all but the last four.
+        guard: A ready ``headgate.Guard``, or one that is ``headgate.Logged``, in place of all but ``input_key``,
+            ``on_block`` and ``refusal``.
 
     Raises:
         ValueError: ``guard`` and scalars together, or neither ``guard`` nor ``forbid``.
@@ -124,19 +147,19 @@ class HeadgateGuard(Rules, Judge):
     _beside: ClassVar[frozenset[str]] = frozenset({"input_key", "on_block", "refusal"})
 
     turns: int | None = None
-    on_block: Literal["raise", "refuse"] = "raise"
+    on_block: Literal["raise", "replace", "refuse", "route"] = "raise"
     refusal: str = "I can't help with that."
 
     def _make(self, scorer: Scorer) -> Guard:
-        return Guard(scorer, self.forbid or [], self.threshold, self.unreadable, self.turns)
+        return Guard(scorer, self.forbid or [], self.threshold, self.unreadable, self.turns, self.on_overflow)
 
     def _read(self, value: Judged) -> Read:
-        if self.on_block == "refuse":
+        if self.on_block in ("replace", "refuse"):
             answer = value if self.input_key is None else entry(value, self.input_key)
             if not isinstance(answer, str | BaseMessage):
                 raise TypeError(
                     f"input is {type(answer).__name__}; expected an answer, a text or one message, because "
-                    'on_block is "refuse": use "raise" for inputs.'
+                    f'on_block is "{self.on_block}": use "raise" for inputs.'
                 )
         return super()._read(value)
 
@@ -145,6 +168,8 @@ class HeadgateGuard(Rules, Judge):
         return guard.many(conversations)
 
     def _answer(self, value: Judged, result: Verdict) -> Any:
+        if self.on_block == "route":
+            return Checked(key="blocked" if result.blocks else "allowed", input=value, verdict=asdict(result))
         if not result.blocks:
             return value
         if self.on_block == "raise":
