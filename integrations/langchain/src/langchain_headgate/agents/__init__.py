@@ -1,0 +1,24 @@
+"""headgate in LangChain agents: middlewares that guard what goes in and out, and choose the tools.
+
+Needs langchain: ``pip install "langchain-headgate[agents]"``.
+"""
+
+try:
+    from langchain.agents.middleware.types import ExtendedModelResponse as _  # noqa: F401
+    from langgraph.types import TracePolicy as _  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"langchain is missing or too old ({error}), and langchain_headgate.agents needs it; "
+        'run: pip install "langchain-headgate[agents]"'
+    ) from error
+
+from langchain_headgate.agents.inputs import HeadgateInputGuardMiddleware
+from langchain_headgate.agents.selector import HeadgateToolSelectorMiddleware
+from langchain_headgate.agents.tools import HeadgateToolGuardMiddleware, HeadgateToolResultGuardMiddleware
+
+__all__ = [
+    "HeadgateInputGuardMiddleware",
+    "HeadgateToolGuardMiddleware",
+    "HeadgateToolResultGuardMiddleware",
+    "HeadgateToolSelectorMiddleware",
+]
