@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 from langchain_core.callbacks import Callbacks
@@ -59,4 +60,4 @@ def page_content(document: Document) -> str:
 
 def annotated(document: Document, metadata: dict[str, Any]) -> Document:
     """A copy with more metadata: retrievers may cache and share the documents they return."""
-    return document.model_copy(update={"metadata": {**document.metadata, **metadata}})
+    return document.model_copy(update={"metadata": {**deepcopy(document.metadata), **metadata}})
