@@ -12,12 +12,16 @@ except ImportError as error:
         'run: pip install "langchain-headgate[agents]"'
     ) from error
 
+from langchain_headgate.agents.chat_model import GuardedChatModel
 from langchain_headgate.agents.inputs import HeadgateInputGuardMiddleware
+from langchain_headgate.agents.outputs import HeadgateOutputGuardMiddleware
 from langchain_headgate.agents.selector import HeadgateToolSelectorMiddleware
 from langchain_headgate.agents.tools import HeadgateToolGuardMiddleware, HeadgateToolResultGuardMiddleware
 
 __all__ = [
+    "GuardedChatModel",
     "HeadgateInputGuardMiddleware",
+    "HeadgateOutputGuardMiddleware",
     "HeadgateToolGuardMiddleware",
     "HeadgateToolResultGuardMiddleware",
     "HeadgateToolSelectorMiddleware",

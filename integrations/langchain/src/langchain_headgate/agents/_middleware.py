@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, ClassVar, NotRequired
@@ -21,6 +22,11 @@ from langchain_headgate.guards import Rules
 
 VERDICTS = "guard_verdicts"
 """Where verdicts are found, by the middleware's name: in the state, and in a message's ``response_metadata``."""
+
+
+def rules_of(guard: Any) -> list[str]:
+    """The names of the rules of a guard, or of one that is logged."""
+    return list(guard.forbid if hasattr(guard, "forbid") else guard.task.forbid)
 
 
 def merged(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
@@ -54,30 +60,25 @@ class Middleware(Lazy, AgentMiddleware[GuardState, Any, Any]):
         return f"{type(self).__name__}[{self.key or self._own_key()}]".replace(":", ".").replace("|", ".")
 
     def _own_key(self) -> str:
-        words, rest = self._told()
+        words = ", ".join(self._words())
+        rest = self.model_dump(exclude_defaults=True, exclude={self._ready, "key"})
+        if rest.get("forbid") == self._words():
+            del rest["forbid"]
         if not rest:
             return words
-        sort = json.dumps(rest, sort_keys=True, default=str)
-        return f"{words}-{hashlib.sha256(sort.encode()).hexdigest()[:6]}"
+        told = json.dumps(rest, sort_keys=True, default=str)
+        return f"{words}-{hashlib.sha256(told.encode()).hexdigest()[:6]}"
 
-    def _told(self) -> tuple[str, dict[str, Any]]:
-        """Words for the name, and whatever else tells this one from others of its class."""
-        rest = self.model_dump(exclude_defaults=True, exclude={self._ready, "key"})
-        return "", rest
+    @abstractmethod
+    def _words(self) -> list[str]:
+        """What a reader tells this one by from others of its class."""
 
 
 class Guarding(Rules, Middleware):
     """A middleware with a guard."""
 
-    _own: ClassVar[frozenset[str]] = frozenset()
-
-    def _told(self) -> tuple[str, dict[str, Any]]:
-        rules = self.guard.forbid if self.guard is not None and hasattr(self.guard, "forbid") else self.forbid
-        words = ", ".join(rules or ["ready"])
-        rest = super()._told()[1]
-        if isinstance(rest.get("forbid"), list):
-            del rest["forbid"]  # all of it stands in the words
-        return words, rest
+    def _words(self) -> list[str]:
+        return list(rules_of(self.guard) if self.guard is not None else self.forbid or ())
 
     def _verdicts(self, texts: list[Read]) -> list[Verdict]:
         """In one call of the core."""
@@ -89,10 +90,15 @@ class Guarding(Rules, Middleware):
         return await away(self._verdicts, texts)
 
 
+def plain(found: dict[str, Any]) -> dict[str, Any]:
+    """The same before and after a checkpoint: lists for tuples."""
+    data: dict[str, Any] = json.loads(json.dumps(found))
+    return data
+
+
 def written(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as plain data, the same before and after a checkpoint."""
-    found: dict[str, Any] = json.loads(json.dumps(asdict(verdict)))
-    return found
+    """A verdict as plain data."""
+    return plain(asdict(verdict))
 
 
 def noted(message: BaseMessage, name: str, verdict: Verdict, **update: Any) -> BaseMessage:

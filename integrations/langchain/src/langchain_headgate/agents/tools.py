@@ -1,6 +1,5 @@
 """Guard the tools of an agent: what they are called with, and what they return."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,6 +10,7 @@ from langgraph.types import Command
 from pydantic import BeforeValidator, Field
 
 from headgate import Verdict
+from langchain_headgate.agents._calls import call_words
 from langchain_headgate.agents._middleware import Guarding, noted, withheld
 from langchain_headgate.agents._results import messages_of, with_messages
 from langchain_headgate.guards import GuardBlockedError
@@ -164,14 +164,8 @@ class HeadgateToolResultGuardMiddleware(ToolWatch):
 
 
 def _call(request: ToolCallRequest) -> str:
-    """The words of a call: what the tool is, and an argument a line."""
     call, tool = request.tool_call, request.tool
-    head = f"{call['name']}: {tool.description}" if tool is not None and tool.description else call["name"]
-    return "\n".join([head, *(f"{name}: {_said(value)}" for name, value in call["args"].items())])
-
-
-def _said(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return call_words(call["name"], call["args"], tool.description if tool is not None else None)
 
 
 def _conversation(state: Any) -> list[BaseMessage]:
