@@ -10,14 +10,16 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from functools import cache, partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
 
 import headgate
-from headgate.errors import ScorerError
+from headgate.errors import CheckpointError, ScorerError
 
 if TYPE_CHECKING:
+    from headgate.config import Task
     from headgate.holding import GuardedStream, StreamEvent
     from headgate.runtime.worker import Worker
     from headgate.scores import Label, Scorer, Scores
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A", bound="AsyncIterable[Any]")
 
 THREADS = 64
 """Calls that :func:`away` lets wait for the device at the same time; more of them queue up."""
@@ -78,9 +81,31 @@ async def released(guard: StreamGuard, chunks: AsyncIterable[str]) -> AsyncGener
         async for event in _judged(guard, stream):
             yield event
     finally:
-        stop = getattr(chunks, "aclose", None)
-        if stop is not None and not stream.closed:
-            await stop()
+        if not stream.closed:
+            await ended(chunks)
+
+
+async def ended(chunks: AsyncIterable[Any]) -> None:
+    """Close what arrives asynchronously, where it can be; a generator that is running is left alone.
+
+    A loop that shuts down closes all generators at once, and whoever reads one then finds it running.
+    """
+    stop = getattr(chunks, "aclose", None)
+    if stop is not None and not getattr(chunks, "ag_running", False):
+        await stop()
+
+
+class ending(Generic[A]):
+    """As ``contextlib.aclosing``, with :func:`ended`."""
+
+    def __init__(self, chunks: A) -> None:
+        self._chunks = chunks
+
+    async def __aenter__(self) -> A:
+        return self._chunks
+
+    async def __aexit__(self, *error: object) -> None:
+        await ended(self._chunks)
 
 
 async def _judged(guard: StreamGuard, stream: GuardedStream) -> AsyncGenerator[StreamEvent, None]:
@@ -103,12 +128,14 @@ async def _judged(guard: StreamGuard, stream: GuardedStream) -> AsyncGenerator[S
 class Models:
     """Scorers by what they were loaded with, each loaded once and shared by its callers.
 
-    Copies of their owner share them, a pickle starts without any, and equality ignores them.
+    Tasks of files are kept the same way. Copies of their owner share them, a pickle starts without any, and equality
+    ignores them.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._scorers: dict[str, Scorer] = {}
+        self._tasks: dict[str, Task] = {}
 
     def get(self, model: str, arguments: Mapping[str, Any]) -> Scorer:
         """The scorer that ``headgate.load(model, **arguments)`` gives, from the second call on at once.
@@ -118,9 +145,17 @@ class Models:
         key = repr((model, sorted(arguments.items())))
         with self._lock:  # two first calls load one model
             if key not in self._scorers:
-                scorer = headgate.load(model, **arguments)
-                self._scorers[key] = scorer.shared(_worker()) if hasattr(scorer, "shared") else scorer
+                self._scorers[key] = _shared(headgate.load(model, **arguments))
             return self._scorers[key]
+
+    def task(self, path: str, device: str | None = None) -> Task:
+        """The router, guard or reranker that ``headgate.restore(path)`` gives, from the second call on at once."""
+        key = repr((path, device))
+        with self._lock:
+            if key not in self._tasks:
+                task = headgate.restore(path, device=device or "auto")
+                self._tasks[key] = replace(task, scorer=_shared(task.scorer))
+            return self._tasks[key]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Models)
@@ -133,6 +168,38 @@ class Models:
 
     def __reduce__(self) -> tuple[type[Self], tuple[()]]:
         return (type(self), ())
+
+
+def unread(path: str, kind: type[Task]) -> Task:
+    """The task of a file on :data:`UNREAD`, to check what it is and its settings before a model is read.
+
+    Args:
+        path: As ``headgate.save`` wrote it.
+        kind: ``Router``, ``Guard`` or ``Reranker``.
+
+    Raises:
+        CheckpointError: There is no such file, it is damaged, or it is of something else.
+    """
+    from headgate.config import read
+
+    saved = read(path)
+    if saved.kind is not kind:
+        raise CheckpointError(
+            f"{path} is a file of a {saved.kind.__name__}; expected one of a {kind.__name__}, as "
+            f"headgate.save writes it."
+        )
+    try:
+        return saved.kind(UNREAD, **{**saved.settings, "certificate": None} if saved.certificate else saved.settings)
+    except (TypeError, ValueError) as e:
+        raise CheckpointError(f"{path}: {e}") from e
+
+
+def _shared(scorer: Any) -> Any:  # noqa: ANN401  scorers of other people have other types
+    """The scorer with one worker for all, beneath its calibration if it has one."""
+    calibration = getattr(scorer, "calibration", None)
+    if calibration is not None and hasattr(scorer, "scorer"):
+        return calibration.on(_shared(scorer.scorer))
+    return scorer.shared(_worker()) if hasattr(scorer, "shared") else scorer
 
 
 class _EveryThreshold(dict[str, float]):

@@ -1,10 +1,10 @@
 """Guard a text while it is being written."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import get_args
 
-from headgate.arguments import one_of
+from headgate.arguments import listed, one_of
 from headgate.guard import Guard
 from headgate.holding import Action, GuardedStream, StreamEvent, Terms
 from headgate.sentences import Splitter
@@ -86,6 +86,23 @@ class StreamGuard(Terms):
                 "drive open() with feed, take, resolve and expire, or leave the budget out."
             )
         return self._run(chunks)
+
+    def many(self, texts: Sequence[str]) -> list[list[StreamEvent]]:
+        """The events of each whole text, as :meth:`run` gives them; the sentences of all are judged together.
+
+        A budget is not kept: who has the whole text shows nothing before its end.
+        """
+        texts = listed("texts", texts)
+        streams = [self.open() for _ in texts]
+        for stream, text in zip(streams, texts, strict=True):
+            stream.feed(text)
+            stream.close()
+        events: list[list[StreamEvent]] = [[] for _ in streams]
+        while taken := [(i, held) for i, stream in enumerate(streams) if (held := stream.take())]:
+            verdicts = iter(self.guard.many([h.text for _, held in taken for h in held]))
+            for i, held in taken:
+                events[i] += streams[i].resolve(held, [next(verdicts) for _ in held])
+        return events
 
     def _run(self, chunks: Iterable[str]) -> Iterator[StreamEvent]:
         stream = self.open()

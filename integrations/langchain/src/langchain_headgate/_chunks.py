@@ -7,7 +7,7 @@ at all. From the first tool call on everything waits for the end: a text that is
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
-from contextlib import aclosing, closing
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.utils import message_chunk_to_message
 
 from headgate import StreamEvent, StreamGuard
-from headgate.hosting import released
+from headgate.hosting import ended, ending, released
 from langchain_headgate._parts import (
     Block,
     Chunk,
@@ -81,11 +81,9 @@ async def aguarded(guard: StreamGuard, chunks: AsyncIterable[Chunk], manner: Man
             async for chunk in chunks:
                 yield held.feed(chunk)
         finally:
-            stop = getattr(chunks, "aclose", None)
-            if stop is not None:
-                await stop()
+            await ended(chunks)
 
-    async with aclosing(released(guard, texts())) as events:
+    async with ending(released(guard, texts())) as events:
         async for event in events:
             for shown in held.show(event):
                 yield shown

@@ -1,14 +1,15 @@
 """What every class here has: a model named by scalars and loaded on first use, or a ready noun."""
 
+import os
 from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Self
 
 from langchain_core.load.serializable import Serializable
-from pydantic import ConfigDict, Field, InstanceOf, field_serializer, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, field_serializer, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from headgate import Scorer
-from headgate.hosting import UNREAD, Models
+from headgate.hosting import UNREAD, Models, unread
 
 LOAD = ("family", "revision", "device", "dtype", "template", "classes", "max_length")
 STRICT = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -54,19 +55,25 @@ class Lazy(Serializable):
 
     @model_validator(mode="after")
     def _either(self) -> Self:
+        self._check()
+        return self
+
+    def _check(self) -> None:
+        """The noun's own checks, now rather than at the first call."""
         if getattr(self, self._ready) is None:
-            self._make(UNREAD)  # the noun's own checks, now rather than at the first call
-            return self
-        # Compared with the defaults, because hosts copy an object by passing every field again.
-        fields = type(self).model_fields
-        scalars = set(fields) - self._beside - {self._ready, "loaded", "name"}
-        both = sorted(k for k in scalars if getattr(self, k) != fields[k].get_default())
-        if both:
+            self._make(UNREAD)
+        elif both := self._set_beside(self._ready, self._beside):
             raise ValueError(
                 f"{self._ready} came together with {', '.join(both)}; expected one or the other: give these "
                 f"to the {self._ready} itself, e.g. dataclasses.replace({self._ready}, …)."
             )
-        return self
+
+    def _set_beside(self, name: str, allowed: frozenset[str]) -> list[str]:
+        """The fields that were set and may not be where ``name`` is."""
+        # Compared with the defaults, because hosts copy an object by passing every field again.
+        fields = type(self).model_fields
+        others = set(fields) - allowed - {name, "loaded", "name"}
+        return sorted(k for k in others if getattr(self, k) != fields[k].get_default())
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         ready = getattr(self, self._ready)
@@ -88,5 +95,38 @@ class Lazy(Serializable):
     @property
     def lc_attributes(self) -> dict[str, Any]:
         """Labels and rules as plain dicts, which the constructor takes as well."""
-        nested = {k for k in ("label", "routes", "forbid") if getattr(self, k, None) is not None}
+        nested = {k for k in ("label", "routes", "nulls", "forbid") if getattr(self, k, None) is not None}
         return self.model_dump(include=nested)
+
+
+class Restorable(Lazy):
+    """A noun may also come from a file that ``headgate.save`` wrote, with the certificate that ``fit`` gave it.
+
+    Subclasses set ``_kind``, what the file must hold, and ``_beside_config``, fields that go with a file besides
+    ``_beside`` and ``device``.
+    """
+
+    config: Annotated[str, BeforeValidator(os.fspath)] | None = None
+
+    _kind: ClassVar[type]
+    _beside_config: ClassVar[frozenset[str]] = frozenset()
+
+    def _restored(self, task: Any) -> Any:
+        """The noun, around what the file holds."""
+        return task
+
+    def _noun(self) -> Any:
+        if self.config is None:
+            return super()._noun()
+        return self._restored(self.loaded.task(self.config, self.device))
+
+    def _check(self) -> None:
+        if self.config is None or getattr(self, self._ready) is not None:
+            super()._check()
+        elif both := self._set_beside("config", self._beside | self._beside_config | {"device"}):
+            raise ValueError(
+                f"config came together with {', '.join(both)}; expected one or the other: the file says these, "
+                f"change them in {self.config}."
+            )
+        else:
+            self._restored(unread(self.config, self._kind))

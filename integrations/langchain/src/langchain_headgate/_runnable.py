@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_core.messages import BaseMessage, MessageLikeRepresentation, convert_to_messages
 from langchain_core.prompt_values import PromptValue
@@ -16,74 +16,87 @@ Read = str | Sequence[BaseMessage]
 """What the core is given of it."""
 
 
-class Judge(RunnableSerializable[Judged, Any]):
-    """Base of the router and the guard: real batches, async off the event loop, one traced run an input."""
+In = TypeVar("In")
+Out = TypeVar("Out")
 
-    input_key: str | None = None
+
+class Batched(RunnableSerializable[In, Out]):
+    """Base of all that judges inputs: real batches, async off the event loop, one traced run an input."""
 
     @abstractmethod
-    def _judge(self, conversations: list[Read]) -> list[Any]:
+    def _read(self, value: In) -> Any:
+        """What the core is given of an input; may raise."""
+
+    @abstractmethod
+    def _judge(self, read: list[Any]) -> list[Any]:
         """One result for each, in one call of the core."""
 
     @abstractmethod
-    def _answer(self, value: Judged, result: Any) -> Any:
+    def _answer(self, value: In, result: Any) -> Out:
         """What comes out for this input and its result; may raise."""
 
-    def invoke(self, input: Judged, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    def invoke(self, input: In, config: RunnableConfig | None = None, **kwargs: Any) -> Out:
         """Judge one input; further keyword arguments are refused."""
         return self._call_with_config(self._one, input, config, **kwargs)
 
-    async def ainvoke(self, input: Judged, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    async def ainvoke(self, input: In, config: RunnableConfig | None = None, **kwargs: Any) -> Out:
         """As :meth:`invoke`, off the event loop."""
         return await self._acall_with_config(self._aone, input, config, **kwargs)
 
     def batch(
         self,
-        inputs: list[Judged],
+        inputs: list[In],
         config: RunnableConfig | list[RunnableConfig] | None = None,
         *,
         return_exceptions: bool = False,
         **kwargs: Any,
-    ) -> list[Any]:
+    ) -> list[Out]:
         """Judge all inputs in one call of the core, whatever ``max_concurrency`` says."""
         return self._batch_with_config(self._many, inputs, config, return_exceptions=return_exceptions, **kwargs)
 
     async def abatch(
         self,
-        inputs: list[Judged],
+        inputs: list[In],
         config: RunnableConfig | list[RunnableConfig] | None = None,
         *,
         return_exceptions: bool = False,
         **kwargs: Any,
-    ) -> list[Any]:
+    ) -> list[Out]:
         """As :meth:`batch`, off the event loop."""
         return await self._abatch_with_config(
             self._amany, inputs, config, return_exceptions=return_exceptions, **kwargs
         )
 
-    def _read(self, value: Judged) -> Read:
-        return conversation(value, self.input_key)
-
-    def _many(self, inputs: list[Judged]) -> list[Any]:
+    def _many(self, inputs: list[In]) -> list[Any]:
         """An answer or an exception for each input: one that can't be read spoils no other."""
         read = [_attempt(self._read, value) for value in inputs]
-        results = iter(self._judge([r for r in read if not isinstance(r, Exception)]))
+        good = [r for r in read if not isinstance(r, Exception)]
+        results = iter(self._judge(good) if good else [])
         return [
             r if isinstance(r, Exception) else _attempt(self._answer, value, next(results))
             for value, r in zip(inputs, read, strict=True)
         ]
 
-    def _one(self, value: Judged) -> Any:
+    def _one(self, value: In) -> Any:
         (answer,) = self._many([value])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    async def _aone(self, value: Judged) -> Any:
+    async def _aone(self, value: In) -> Any:
         return await away(self._one, value)
 
-    async def _amany(self, inputs: list[Judged]) -> list[Any]:
+    async def _amany(self, inputs: list[In]) -> list[Any]:
         return await away(self._many, inputs)
+
+
+class Judge(Batched[Judged, Any]):
+    """Base of the router and the guard, which read texts and conversations."""
+
+    input_key: str | None = None
+
+    def _read(self, value: Judged) -> Read:
+        return conversation(value, self.input_key)
 
 
 def conversation(value: Judged, key: str | None) -> Read:

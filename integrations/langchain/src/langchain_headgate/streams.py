@@ -1,0 +1,290 @@
+"""Guard an answer while a model writes it, and stop the model where it goes wrong."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, ClassVar, Literal
+
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
+from pydantic import InstanceOf
+from pydantic.json_schema import SkipJsonSchema
+
+from headgate import Guard, Label, Rule, Scorer, StreamEvent, StreamGuard
+from headgate.hosting import away, ended, ending
+from headgate.sentences import sentences
+from langchain_headgate._chunks import Manner, aguarded, guarded, judged, words
+from langchain_headgate._gates import AsyncGate, Gate
+from langchain_headgate._lazy import STRICT, Restorable
+from langchain_headgate._parts import Chunk, Reasoning
+from langchain_headgate._runnable import Batched
+
+NOT_STREAMED = "nostream"
+"""The tag by which LangGraph leaves a model's tokens out of its message stream."""
+
+Action = Literal["release", "annotate", "redact", "halt"]
+
+
+class HeadgateStreamGuard(Restorable, Batched[Chunk, Chunk]):
+    """Pass an answer on sentence by sentence, each once it was judged; a broken rule stops the model.
+
+    ```python
+    from langchain_core.output_parsers import StrOutputParser
+    from langchain_headgate import HeadgateStreamGuard
+
+    guard = HeadgateStreamGuard(forbid=["toxicity:toxic"], refusal="I'd rather not say that.")
+    chain = prompt | model | guard | StrOutputParser()
+    quiet = prompt | guard.around(model) | StrOutputParser()
+    ```
+
+    Put it directly behind the model: a step between, such as a StrOutputParser, reads the model to its end when the
+    guard stops. What the model is stopped by is a GeneratorExit, which its own run is traced with. Callbacks and
+    ``astream_events`` show what every step writes, so also what the model wrote and the guard held back; where a
+    reader sees those, use :meth:`around`, which runs the model without callbacks.
+
+    It takes texts, ``AIMessageChunk``s and ``AIMessage``s. The chunks that come out are the model's own, with their
+    ids. Usage, images and the like wait in their order. Tool calls, and all after the first, wait for the end, and are
+    dropped where the text is halted; their arguments are not judged. What was not simply released is noted in
+    ``response_metadata["guard_events"]``: a list of action, span and verdict. ``invoke`` and ``batch`` judge whole
+    answers, all of a batch in one call, and give the same text.
+
+    Args:
+        model, family, revision, device, dtype, template, classes, max_length, forbid, threshold, unreadable,
+            on_overflow, config: As in :class:`HeadgateGuard`.
+        language: Of the answer, as an ISO code, for where sentences end.
+        on_broken: What becomes of a sentence that breaks a rule: "release", "annotate", "redact" or "halt"; by rule, a
+            rule without a policy halts.
+        replacement: Stands for the words of a redacted sentence.
+        context: How many sentences that were let through are judged with the next one.
+        lookahead: The end of a sentence is final when so many further characters don't move it.
+        max_held: A sentence without an end is cut at so many characters.
+        refusal: What is said where an answer is halted; None says nothing.
+        reasoning: "judge" reads a model's reasoning as it does its text and shows it whole or not at all; "drop"
+            leaves it out.
+        guard: A ready ``headgate.StreamGuard``, in place of all but the last two; only it may have a budget, which
+            only asynchronous streams keep.
+
+    Raises:
+        ValueError: ``guard`` and scalars together, or neither ``guard`` nor ``forbid``.
+        MissingExtraError: sentencex is not installed.
+    """
+
+    model_config = STRICT
+    _ready: ClassVar[str] = "guard"
+    _beside: ClassVar[frozenset[str]] = frozenset({"refusal", "reasoning"})
+    _kind: ClassVar[type] = Guard
+    _beside_config: ClassVar[frozenset[str]] = frozenset(
+        {"language", "on_broken", "replacement", "context", "lookahead", "max_held"}
+    )
+
+    model: str = "mini/heads"
+    forbid: list[str] | dict[str, Rule | Label | str] | None = None
+    threshold: float | None = None
+    unreadable: float = 0.5
+    on_overflow: Literal["window", "error"] = "window"
+    language: str = "en"
+    on_broken: Action | dict[str, Action] = "halt"
+    replacement: str = "[removed]"
+    context: int = 1
+    lookahead: int = 32
+    max_held: int = 1000
+    refusal: str | None = None
+    reasoning: Reasoning = "judge"
+    guard: SkipJsonSchema[InstanceOf[StreamGuard] | None] = None
+
+    def around(self, model: Runnable[Any, Any]) -> "HeadgateGuardedModel":
+        """The model with this guard, as one step in which nothing but the guard sees what the model writes.
+
+        Neither callbacks nor ``astream_events`` nor a graph's event stream show more than comes out; so the model has
+        no run of its own in the trace.
+
+        Args:
+            model: A chat model, or a chain that ends in one.
+        """
+        return HeadgateGuardedModel(guard=self, model=model)
+
+    def transform(self, input: Iterator[Chunk], config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Chunk]:
+        """Guard a stream; halted, closed or failed, it closes what it reads from."""
+        gate = Gate(input)
+
+        def show(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+            return guarded(self._noun(), gate.behind(chunks), self._manner)
+
+        shown = self._transform_stream_with_config(gate, show, config, **kwargs)
+        try:
+            # Not "yield from": a close() would end the host's generator first, which reads its input to the end.
+            for chunk in shown:  # noqa: UP028
+                yield chunk
+        finally:
+            gate.close()
+            shown.close()  # type: ignore[attr-defined]  # a generator, though it says Iterator
+
+    async def atransform(
+        self, input: AsyncIterator[Chunk], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Chunk]:
+        """As :meth:`transform`, off the event loop."""
+        gate = AsyncGate(input)
+
+        async def show(chunks: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
+            guard = await away(self._noun)
+            async for chunk in aguarded(guard, gate.behind(chunks), self._manner):
+                yield chunk
+
+        shown = self._atransform_stream_with_config(gate, show, config, **kwargs)
+        try:
+            async for chunk in shown:
+                yield chunk
+        finally:
+            await gate.aclose()
+            await ended(shown)
+
+    def stream(self, input: Chunk, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Chunk]:
+        """A whole answer in sentences."""
+        return self.transform(iter([input]), config, **kwargs)
+
+    async def astream(self, input: Chunk, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Chunk]:
+        """As :meth:`stream`, off the event loop."""
+
+        async def one() -> AsyncIterator[Chunk]:
+            yield input
+
+        async for chunk in self.atransform(one(), config, **kwargs):
+            yield chunk
+
+    @property
+    def _manner(self) -> Manner:
+        return Manner(self.refusal, self.reasoning)
+
+    def _make(self, scorer: Scorer) -> StreamGuard:
+        return self._restored(Guard(scorer, self.forbid or [], self.threshold, self.unreadable, None, self.on_overflow))
+
+    def _restored(self, task: Guard) -> StreamGuard:
+        return StreamGuard(
+            task,
+            sentences(self.language),
+            on_broken=self.on_broken,
+            replacement=self.replacement,
+            context=self.context,
+            lookahead=self.lookahead,
+            max_held=self.max_held,
+        )
+
+    def _read(self, value: Chunk) -> str:
+        return words(value, self._manner)
+
+    def _judge(self, read: list[str]) -> list[list[StreamEvent]]:
+        guard: StreamGuard = self._noun()
+        return guard.many(read)
+
+    def _answer(self, value: Chunk, result: Sequence[StreamEvent]) -> Chunk:
+        return judged(value, result, self._manner)
+
+
+class HeadgateGuardedModel(RunnableSerializable[Any, Chunk]):
+    """A model and a stream guard in one step; made by :meth:`HeadgateStreamGuard.around`.
+
+    Args:
+        guard: Judges what the model writes.
+        model: Runs without callbacks, so that nobody else sees it.
+    """
+
+    model_config = STRICT
+
+    guard: HeadgateStreamGuard
+    model: InstanceOf[Runnable[Any, Any]]
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """True, as far as the model is."""
+        return True
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Chunk:
+        """The model's whole answer, judged; keyword arguments are the model's."""
+        return self._call_with_config(self._one, input, config, **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Chunk:
+        """As :meth:`invoke`."""
+        return await self._acall_with_config(self._aone, input, config, **kwargs)
+
+    def batch(
+        self,
+        inputs: list[Any],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Chunk]:
+        """All answers, judged in one call."""
+        return self._batch_with_config(self._many, inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[Any],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Chunk]:
+        """As :meth:`batch`."""
+        return await self._abatch_with_config(
+            self._amany, inputs, config, return_exceptions=return_exceptions, **kwargs
+        )
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Chunk]:
+        """The answer in sentences, each once it was judged; a broken rule stops the model."""
+        return self._transform_stream_with_config(iter([input]), self._shown, config, **kwargs)
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Chunk]:
+        """As :meth:`stream`."""
+
+        async def one() -> AsyncIterator[Any]:
+            yield input
+
+        async for chunk in self._atransform_stream_with_config(one(), self._ashown, config, **kwargs):
+            yield chunk
+
+    def _one(self, value: Any, run_manager: Any, config: RunnableConfig, **kwargs: Any) -> Chunk:
+        return _raised(self._judged([self.model.invoke(value, _alone(config), **kwargs)]))
+
+    async def _aone(self, value: Any, run_manager: Any, config: RunnableConfig, **kwargs: Any) -> Chunk:
+        answer = await self.model.ainvoke(value, _alone(config), **kwargs)
+        return _raised(await away(self._judged, [answer]))
+
+    def _many(self, values: list[Any], run_manager: Any, config: list[RunnableConfig], **kwargs: Any) -> list[Any]:
+        alone = [_alone(one) for one in config]
+        return self._judged(self.model.batch(values, alone, return_exceptions=True, **kwargs))
+
+    async def _amany(
+        self, values: list[Any], run_manager: Any, config: list[RunnableConfig], **kwargs: Any
+    ) -> list[Any]:
+        alone = [_alone(one) for one in config]
+        return await away(self._judged, await self.model.abatch(values, alone, return_exceptions=True, **kwargs))
+
+    def _judged(self, answers: list[Any]) -> list[Any]:
+        judged = iter(self.guard._many([a for a in answers if not isinstance(a, Exception)]))
+        return [a if isinstance(a, Exception) else next(judged) for a in answers]
+
+    def _shown(self, values: Iterator[Any], run_manager: Any, config: RunnableConfig, **kwargs: Any) -> Iterator[Chunk]:
+        for value in values:
+            written = self.model.stream(value, _alone(config), **kwargs)
+            yield from guarded(self.guard._noun(), written, self.guard._manner)
+
+    async def _ashown(
+        self, values: AsyncIterator[Any], run_manager: Any, config: RunnableConfig, **kwargs: Any
+    ) -> AsyncIterator[Chunk]:
+        guard = await away(self.guard._noun)
+        async for value in values:
+            written = self.model.astream(value, _alone(config), **kwargs)
+            async with ending(aguarded(guard, written, self.guard._manner)) as shown:
+                async for chunk in shown:
+                    yield chunk
+
+
+def _raised(answers: list[Any]) -> Chunk:
+    (answer,) = answers
+    if isinstance(answer, Exception):
+        raise answer
+    found: Chunk = answer
+    return found
+
+
+def _alone(config: RunnableConfig) -> RunnableConfig:
+    """A child's config that no callback hears of."""
+    return {**config, "callbacks": [], "tags": [*config.get("tags", []), NOT_STREAMED]}
