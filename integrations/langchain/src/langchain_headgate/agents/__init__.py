@@ -4,8 +4,7 @@ Needs langchain: ``pip install "langchain-headgate[agents]"``.
 """
 
 try:
-    from langchain.agents.middleware.types import ExtendedModelResponse as _  # noqa: F401
-    from langgraph.types import TracePolicy as _  # noqa: F401
+    from langchain.agents.middleware.types import ExtendedModelResponse, TracePolicy  # noqa: F401
 except ImportError as error:
     raise ImportError(
         f"langchain is missing or too old ({error}), and langchain_headgate.agents needs it; "

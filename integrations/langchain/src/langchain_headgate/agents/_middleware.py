@@ -45,11 +45,12 @@ class Middleware(Lazy, AgentMiddleware[GuardState, Any, Any]):
 
     model_config = ConfigDict(**STRICT, populate_by_name=True)
 
-    # The host's slots. Its spans would hold the whole conversation once more, which the model's span has anyway.
-    state_schema: ClassVar[Any] = GuardState
-    tools: ClassVar[Sequence[BaseTool]] = ()
-    transformers: ClassVar[Sequence[Any]] = ()
-    trace_policy: ClassVar[TracePolicy | None] = TracePolicy(process_inputs=omit_payload)
+    # The host's slots, which pydantic would take for fields.
+    state_schema: ClassVar[Any] = GuardState  # type: ignore[misc]
+    tools: ClassVar[Sequence[BaseTool]] = ()  # type: ignore[misc]
+    transformers: ClassVar[Sequence[Any]] = ()  # type: ignore[misc]
+    # The spans of its hooks would hold the conversation once more, which the model's span has anyway.
+    trace_policy: ClassVar[TracePolicy | None] = TracePolicy(process_inputs=omit_payload)  # type: ignore[misc]
 
     key: str | None = None
 
@@ -60,7 +61,7 @@ class Middleware(Lazy, AgentMiddleware[GuardState, Any, Any]):
         return f"{type(self).__name__}[{self.key or self._own_key()}]".replace(":", ".").replace("|", ".")
 
     def _own_key(self) -> str:
-        words = ", ".join(self._words())
+        words = ", ".join(self._words()) or "headgate"
         rest = self.model_dump(exclude_defaults=True, exclude={self._ready, "key"})
         if rest.get("forbid") == self._words():
             del rest["forbid"]

@@ -1,7 +1,7 @@
 """Call a model so that nobody but the caller hears of it."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, aclosing, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -9,6 +9,8 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tracers import context as tracers
 from langgraph.constants import TAG_NOSTREAM
 from langsmith.run_helpers import tracing_context
+
+from headgate.hosting import ending
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -38,7 +40,7 @@ def quiet(chunks: Iterator[T]) -> Iterator[T]:
 
 async def aquiet(chunks: AsyncIterator[T]) -> AsyncIterator[T]:
     """As :func:`quiet`."""
-    async with aclosing(chunks):  # type: ignore[type-var]
+    async with ending(chunks):
         with unheard():
             first = await anext(chunks, None)
         if first is not None:
@@ -55,6 +57,6 @@ def each(change: Callable[[T], U], chunks: Iterator[T]) -> Iterator[U]:
 
 async def aeach(change: Callable[[T], U], chunks: AsyncIterator[T]) -> AsyncIterator[U]:
     """As :func:`each`."""
-    async with aclosing(chunks):  # type: ignore[type-var]
+    async with ending(chunks):
         async for chunk in chunks:
             yield change(chunk)

@@ -9,10 +9,10 @@ from langchain_core.utils._merge import merge_dicts
 from langchain_core.utils.utils import LC_ID_PREFIX
 
 from headgate import StreamGuard, Verdict
-from langchain_headgate._parts import as_chunk, calls, without_calls
+from langchain_headgate._parts import Chunk, as_chunk, calls, without_calls
+from langchain_headgate._stream_rules import Action
 from langchain_headgate.agents._calls import calls_of
 from langchain_headgate.agents._middleware import VERDICTS, plain
-from langchain_headgate.agents._streaming import Action
 
 MARKS = "guard_events"
 
@@ -60,8 +60,9 @@ class Shown:
         metadata |= {VERDICTS: verdicts} if verdicts else {}
         return chunk.model_copy(update={"response_metadata": metadata, "id": self._id, "chunk_position": None})
 
-    def after(self, chunk: AIMessage) -> list[AIMessageChunk]:
+    def after(self, chunk: Chunk) -> list[AIMessageChunk]:
         """What may be shown of what the guard let go."""
+        assert isinstance(chunk, AIMessage)  # as it was given
         metadata = dict(chunk.response_metadata)
         self._marks += metadata.pop(MARKS, [])
         one = as_chunk(chunk).model_copy(update={"response_metadata": metadata, "chunk_position": None})
@@ -88,7 +89,7 @@ class Shown:
                 action = "halt" if action == "redact" else action  # a call can't be said in other words
                 self._marks.append({"action": action, "tool_call": call, "verdict": asdict(verdict)})
         if late and self.action == "halt":
-            late = [as_chunk(without_calls(whole)), AIMessageChunk(content=refusal or "", id=self._id)]
+            late = [_silenced(whole), AIMessageChunk(content=refusal or "", id=self._id)]
         last: dict[str, Any] = {VERDICTS: {self._key: plain({"action": self.action, "events": self._marks})}}
         if self._logprobs and self.action in ("release", "annotate"):
             last |= self._logprobs
@@ -97,3 +98,9 @@ class Shown:
 
     def _whole(self) -> AIMessageChunk:
         return sum(self._late[1:], self._late[0]) if self._late else AIMessageChunk(content="")
+
+
+def _silenced(chunk: AIMessageChunk) -> AIMessageChunk:
+    made = without_calls(chunk)
+    assert isinstance(made, AIMessageChunk)
+    return made

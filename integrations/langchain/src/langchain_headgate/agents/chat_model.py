@@ -1,7 +1,7 @@
 """A chat model that shows nothing a guard hasn't judged."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, closing
+from contextlib import closing
 from typing import Any, Self
 
 from langchain_core.callbacks import (
@@ -27,11 +27,11 @@ from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, InstanceOf, model_validator
 
 from headgate import StreamGuard
-from headgate.hosting import away
+from headgate.hosting import away, ending
 from langchain_headgate._chunks import aguarded, guarded, judged, words
+from langchain_headgate._stream_rules import StreamRules
 from langchain_headgate.agents._quiet import QUIET, aeach, aquiet, each, quiet, unheard
 from langchain_headgate.agents._shown import Shown
-from langchain_headgate.agents._streaming import StreamRules
 
 Tool = dict[str, Any] | type | Callable[..., Any] | BaseTool
 
@@ -138,7 +138,7 @@ class GuardedChatModel(BaseChatModel):
         guard = await away(self._guard)
         shown = Shown(self.key, guard)
         written = aeach(shown.before, aquiet(self.inner.astream(messages, QUIET, stop=stop, **kwargs)))
-        async with aclosing(aguarded(guard, written, self.guard._manner)) as released:
+        async with ending(aguarded(guard, written, self.guard._manner)) as released:
             async for chunk in released:
                 for one in shown.after(chunk):
                     yield _generation(one)
@@ -223,7 +223,9 @@ def judged_message(message: AIMessage, rules: StreamRules, key: str) -> AIMessag
     if shown.action in ("release", "annotate"):
         return message.model_copy(update={"response_metadata": metadata, "id": whole.id})
     update = {"response_metadata": metadata, "usage_metadata": message.usage_metadata, "name": message.name}
-    return message_chunk_to_message(whole).model_copy(update=update)
+    made = message_chunk_to_message(whole).model_copy(update=update)
+    assert isinstance(made, AIMessage)
+    return made
 
 
 def _handlers(callbacks: Callbacks) -> list[BaseCallbackHandler]:

@@ -8,8 +8,8 @@ from langchain_core.messages import AIMessage
 from langgraph.types import Command
 
 from headgate.hosting import away
+from langchain_headgate._stream_rules import StreamRules
 from langchain_headgate.agents._middleware import VERDICTS, Middleware, rules_of
-from langchain_headgate.agents._streaming import StreamRules
 from langchain_headgate.agents.chat_model import GuardedChatModel, judged_message
 
 Handler = Callable[[ModelRequest[Any]], ModelResponse[Any]]
@@ -58,9 +58,7 @@ class HeadgateOutputGuardMiddleware(StreamRules, Middleware):
             response = self._judged(response)
         return self._extended(response)
 
-    async def awrap_model_call(
-        self, request: ModelRequest[Any], handler: AsyncHandler
-    ) -> ExtendedModelResponse[Any]:
+    async def awrap_model_call(self, request: ModelRequest[Any], handler: AsyncHandler) -> ExtendedModelResponse[Any]:
         """As :meth:`wrap_model_call`, off the event loop."""
         response = await handler(request.override(model=self._guarded(request.model)))
         if self._unjudged(response):

@@ -79,14 +79,14 @@ class HeadgateToolSelectorMiddleware(Middleware):
 
     _ready: ClassVar[str] = "router"
     _beside: ClassVar[frozenset[str]] = frozenset({"always_include", "key", "kept"})
-    state_schema: ClassVar[Any] = SelectorState
+    state_schema: ClassVar[Any] = SelectorState  # type: ignore[misc]
 
     model: str = "mini/route"
     max_tools: Annotated[int, Field(ge=1)] | None = None
     threshold: float = 0.0
-    always_include: list[str] = []
+    always_include: list[str] | None = None
     turns: int = 2
-    descriptions: dict[str, str] = {}
+    descriptions: dict[str, str] | None = None
     embedder: str = "mini/embed"
     size: Annotated[int, Field(ge=1)] = 32
     least: Annotated[int, Field(ge=0)] = 50
@@ -117,9 +117,11 @@ class HeadgateToolSelectorMiddleware(Middleware):
     def _choice(self, request: ModelRequest[Any]) -> dict[str, float | None]:
         """The tools to show, each with its probability, or None where it was not chosen but had to be there."""
         tools = {t.name: t for t in request.tools if isinstance(t, BaseTool)}
-        if missing := sorted(set(self.always_include) - set(tools)):
+        fixed = set(self.always_include or ())
+        if missing := sorted(fixed - set(tools)):
             raise ValueError(f"always_include names {missing}; expected some of the agent's tools: {sorted(tools)}.")
-        fixed = {*self.always_include, *([request.tool_choice] if isinstance(request.tool_choice, str) else [])}
+        if isinstance(request.tool_choice, str):
+            fixed.add(request.tool_choice)
         among = [t for name, t in tools.items() if name not in fixed]
         said = [m for m in request.messages if _is_said(m)]
         few = self.router is None and not self.threshold and len(among) <= (self.max_tools or 0)
@@ -141,13 +143,14 @@ class HeadgateToolSelectorMiddleware(Middleware):
                 )
             return self.router
         labels = {t.name: self._label(t) for t in tools}
-        return self.kept.get(tuple(labels.items()), lambda: self._made(labels))
+        found: Router = self.kept.get(tuple(labels.items()), lambda: self._made(labels))
+        return found
 
     def _made(self, labels: dict[str, str]) -> Router:
         like: Router = self._noun()
         if len(labels) <= self.least:
             return replace(like, routes=labels)
-        embedder = self.loaded.get(self.embedder, {} if self.device is None else {"device": self.device})
+        embedder: Any = self.loaded.get(self.embedder, {} if self.device is None else {"device": self.device})
         near = Shortlist(like.scorer, embedder, labels, size=self.size, least=self.least)
         return replace(like, scorer=near, routes=list(labels))
 
@@ -156,11 +159,13 @@ class HeadgateToolSelectorMiddleware(Middleware):
         if self.max_tools is None and not self.threshold:
             raise ValueError("max_tools and threshold are both left out; expected one, or all tools would be shown.")
         if self.max_tools is not None and self.size < self.max_tools:
-            raise ValueError(f"size is {self.size}, and max_tools {self.max_tools}; expected it to be as many at least.")
+            raise ValueError(
+                f"size is {self.size}, and max_tools {self.max_tools}; expected it to be as many at least."
+            )
         return Router(scorer, ["a tool"], self.threshold, True, self.turns, top_k=self.max_tools)
 
     def _label(self, tool: BaseTool) -> str:
-        words = self.descriptions.get(tool.name, tool.description.strip().split("\n\n")[0])
+        words = (self.descriptions or {}).get(tool.name, tool.description.strip().split("\n\n")[0])
         return " ".join(f"{tool.name}: {words}".split())
 
     def _noted(

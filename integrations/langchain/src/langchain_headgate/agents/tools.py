@@ -6,7 +6,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from langchain.agents.middleware.types import ToolCallRequest
 from langchain_core.messages import BaseMessage, RemoveMessage, ToolMessage
 from langchain_core.tools import BaseTool
-from langgraph.types import Command
 from pydantic import BeforeValidator, Field
 
 from headgate import Verdict
