@@ -57,7 +57,8 @@ class GuardedChatModel(BaseChatModel):
     what was not simply released.
 
     Args:
-        inner: The model, or a runnable around one that gives its messages. It is called without handlers.
+        inner: The model. It is called without handlers. A runnable of another kind may stand for it, which gives a
+            model's messages; handlers inside such a one are its own.
         guard: How sentences are judged and held back, and what is said in a halted message's end.
         key: The name of the verdict.
     """
@@ -72,6 +73,11 @@ class GuardedChatModel(BaseChatModel):
     def _take_over(self) -> Self:
         """What hosts ask of a model, as the inner one says it; its handlers would hear what is held back."""
         inner = self.inner
+        if isinstance(inner, RunnableBinding):
+            raise ValueError(
+                "inner is a bound model, which may bring handlers; expected the model itself: bind the guarded one, "
+                "GuardedChatModel(inner=model, …).bind(…)."
+            )
         if not isinstance(inner, BaseChatModel):
             return self
         if inner.callbacks:
@@ -99,7 +105,7 @@ class GuardedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         with unheard():
-            message = self.inner.invoke(messages, QUIET, stop=stop, **kwargs)
+            message = self.inner.invoke(messages, QUIET, **_stopped(stop), **kwargs)
         return _result(judged_message(message, self.guard, self.key))
 
     async def _agenerate(
@@ -110,7 +116,7 @@ class GuardedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         with unheard():
-            message = await self.inner.ainvoke(messages, QUIET, stop=stop, **kwargs)
+            message = await self.inner.ainvoke(messages, QUIET, **_stopped(stop), **kwargs)
         return _result(await away(judged_message, message, self.guard, self.key))
 
     def _stream(
@@ -122,7 +128,7 @@ class GuardedChatModel(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         guard = self._guard()
         shown = Shown(self.key, guard)
-        written = each(shown.before, quiet(self.inner.stream(messages, QUIET, stop=stop, **kwargs)))
+        written = each(shown.before, quiet(self.inner.stream(messages, QUIET, **_stopped(stop), **kwargs)))
         with closing(guarded(guard, written, self.guard._manner)) as released:
             for chunk in released:
                 yield from map(_generation, shown.after(chunk))
@@ -137,7 +143,7 @@ class GuardedChatModel(BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         guard = await away(self._guard)
         shown = Shown(self.key, guard)
-        written = aeach(shown.before, aquiet(self.inner.astream(messages, QUIET, stop=stop, **kwargs)))
+        written = aeach(shown.before, aquiet(self.inner.astream(messages, QUIET, **_stopped(stop), **kwargs)))
         async with ending(aguarded(guard, written, self.guard._manner)) as released:
             async for chunk in released:
                 for one in shown.after(chunk):
@@ -232,6 +238,10 @@ def _handlers(callbacks: Callbacks) -> list[BaseCallbackHandler]:
     if isinstance(callbacks, BaseCallbackManager):
         return list(callbacks.handlers)
     return list(callbacks or [])
+
+
+def _stopped(words: list[str] | None) -> dict[str, list[str]]:
+    return {} if words is None else {"stop": words}  # not every runnable knows of them
 
 
 def _generation(chunk: AIMessageChunk) -> ChatGenerationChunk:

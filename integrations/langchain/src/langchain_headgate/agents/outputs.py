@@ -3,13 +3,14 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
-from langchain.agents.middleware.types import ExtendedModelResponse, ModelRequest, ModelResponse
+from langchain.agents.middleware.types import ExtendedModelResponse, ModelRequest, ModelResponse, hook_config
 from langchain_core.messages import AIMessage
+from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from headgate.hosting import away
 from langchain_headgate._stream_rules import StreamRules
-from langchain_headgate.agents._middleware import VERDICTS, Middleware, rules_of
+from langchain_headgate.agents._middleware import VERDICTS, GuardState, Middleware, rules_of
 from langchain_headgate.agents.chat_model import GuardedChatModel, judged_message
 
 Handler = Callable[[ModelRequest[Any]], ModelResponse[Any]]
@@ -64,6 +65,18 @@ class HeadgateOutputGuardMiddleware(StreamRules, Middleware):
         if self._unjudged(response):
             response = await away(self._judged, response)
         return self._extended(response)
+
+    @hook_config(can_jump_to=["end"])
+    def after_model(self, state: GuardState, runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """End where the message was halted: with a ``response_format`` the host would ask the model again for ever."""
+        last = next((m for m in reversed(state["messages"]) if isinstance(m, AIMessage)), None)
+        verdict = None if last is None else self._verdict(last)
+        return {"jump_to": "end"} if verdict is not None and verdict["action"] == "halt" else None
+
+    @hook_config(can_jump_to=["end"])
+    async def aafter_model(self, state: GuardState, runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """As :meth:`after_model`."""
+        return self.after_model(state, runtime)
 
     def _guarded(self, model: Any) -> GuardedChatModel:
         return GuardedChatModel(inner=model, guard=self, key=self.name)
