@@ -22,10 +22,7 @@ ACTIONS = {
     "find": "Find a {} by its words.",
     "count": "Count how many {}s there are.",
 }
-THINGS = """invoice parcel meeting contract ticket password newsletter server photo backup report poster recipe playlist
-video song map calendar budget survey quiz lesson exam diploma visa passport hotel flight train taxi menu coupon refund
-warranty manual blueprint patent logo website domain mailbox folder database table chart slide script novel poem
-letter""".split()
+THINGS = ["invoice", "parcel", "meeting", "contract", "ticket", "password", "newsletter", "server", "photo", "backup", "report", "poster", "recipe", "playlist", "video", "song", "map", "calendar", "budget", "survey", "quiz", "lesson", "exam", "diploma", "visa", "passport", "hotel", "flight", "train", "taxi", "menu", "coupon", "refund", "warranty", "manual", "blueprint", "patent", "logo", "website", "domain", "mailbox", "folder", "database", "table", "chart", "slide", "script", "novel", "poem", "letter"]
 
 
 class Model(BaseChatModel):

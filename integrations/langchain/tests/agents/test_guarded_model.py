@@ -12,14 +12,13 @@ from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.callbacks import BaseCallbackHandler, get_usage_metadata_callback
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers.context import collect_runs
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
 from tests.chatting import ANSWER, TOOLS, Words, call, stream_guard
 
-from langchain_headgate import GuardBlockedError
 from langchain_headgate.agents import GuardedChatModel, HeadgateOutputGuardMiddleware
 from langchain_headgate.streams import HeadgateStreamGuard
 
@@ -102,7 +101,9 @@ async def test_whole_messages_are_cut_in_the_same_place() -> None:
 
 
 async def test_what_breaks_no_rule_comes_out_as_it_went_in() -> None:
-    said = AIMessage("All is well. Good night.", usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3})
+    said = AIMessage(
+        "All is well. Good night.", usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+    )
     model = words(said)
     chunks = list(guarded(model).stream("hi"))
     plain = list(words(said).stream("hi"))

@@ -126,7 +126,9 @@ async def test_the_request_counts_while_tools_are_called() -> None:
 
 
 async def test_follow_ups_are_read_with_what_came_before() -> None:
-    before = {"messages": [HumanMessage("delete a database"), AIMessage("Which delete database?"), HumanMessage("that one")]}
+    before = {
+        "messages": [HumanMessage("delete a database"), AIMessage("Which delete database?"), HumanMessage("that one")]
+    }
     model = words()
     create_agent(model, TOOLS, middleware=[HeadgateToolSelectorMiddleware(max_tools=1)]).invoke(before)
     assert model.calls[0]["tools"] == ["delete_data"]

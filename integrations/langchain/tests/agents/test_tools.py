@@ -65,7 +65,9 @@ async def test_name_description_and_every_argument_are_read() -> None:
         return "ordered"
 
     guard = HeadgateToolGuardMiddleware(guard=rules(scorer=Reads()))
-    await both(lambda: agent(guard, call("order", what="tea", how={"id": "grün", "many": [1]}, role="me"), tools=[order]))
+    await both(
+        lambda: agent(guard, call("order", what="tea", how={"id": "grün", "many": [1]}, role="me"), tools=[order])
+    )
     assert seen == ['order: Order something.\nwhat: tea\nhow: {"id": "grün", "many": [1]}\nrole: me'] * 2
 
 

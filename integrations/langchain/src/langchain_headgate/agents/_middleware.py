@@ -4,6 +4,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from typing import Annotated, Any, ClassVar, NotRequired
 
@@ -104,10 +105,11 @@ def written(verdict: Verdict) -> dict[str, Any]:
 
 def noted(message: BaseMessage, name: str, verdict: Verdict, **update: Any) -> BaseMessage:
     """A copy that holds the verdict in its ``response_metadata``, beside those of others."""
-    metadata = message.response_metadata
+    metadata = deepcopy(message.response_metadata)
     before = metadata.get(VERDICTS)
-    verdicts = {**(before if isinstance(before, Mapping) else {}), name: written(verdict)}
-    return message.model_copy(update={"response_metadata": {**metadata, VERDICTS: verdicts}, **update})
+    metadata[VERDICTS] = {**(before if isinstance(before, Mapping) else {}), name: written(verdict)}
+    own = {"response_metadata": metadata, "additional_kwargs": deepcopy(message.additional_kwargs)}
+    return message.model_copy(update={**own, **update})
 
 
 def withheld(message: BaseMessage, notice: str, name: str, verdict: Verdict) -> BaseMessage:

@@ -45,7 +45,7 @@ class HeadgateToolGuardMiddleware(ToolWatch):
     from langchain_headgate.agents import HeadgateToolGuardMiddleware
 
     guard = HeadgateToolGuardMiddleware(
-        model="mini/nli", forbid=["deleting data"], threshold=0.5, tools=["run_sql"]
+        model="mini/gliclass", forbid=["deleting data"], threshold=0.5, tools=["run_sql"]
     )
     agent = create_agent(model, [run_sql, search], middleware=[guard])
     ```
