@@ -1,10 +1,8 @@
 """An agent whose tool calls are judged before they are made, and what tools return before the model reads it."""
 
-from typing import Any
-
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import tool
 
@@ -37,10 +35,11 @@ class Model(BaseChatModel):
     def _llm_type(self) -> str:
         return "example"
 
-    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+    def bind_tools(self, tools: object, **kwargs: object) -> "Model":
+        """The same: the plan is made."""
         return self
 
-    def _generate(self, messages: list[Any], *args: Any, **kwargs: Any) -> ChatResult:
+    def _generate(self, messages: list[BaseMessage], *args: object, **kwargs: object) -> ChatResult:
         step = sum(m.type == "tool" for m in messages)
         calls = [{"name": n, "args": a, "id": str(step)} for n, a in self.plan[step : step + 1]]
         return ChatResult(generations=[ChatGeneration(message=AIMessage("" if calls else "Done.", tool_calls=calls))])

@@ -1,11 +1,13 @@
 """An agent with five hundred tools: the model is shown the handful that fit what was said."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable
 from langchain_core.tools import StructuredTool
 
 from langchain_headgate.agents import HeadgateToolSelectorMiddleware
@@ -22,7 +24,10 @@ ACTIONS = {
     "find": "Find a {} by its words.",
     "count": "Count how many {}s there are.",
 }
-THINGS = ["invoice", "parcel", "meeting", "contract", "ticket", "password", "newsletter", "server", "photo", "backup", "report", "poster", "recipe", "playlist", "video", "song", "map", "calendar", "budget", "survey", "quiz", "lesson", "exam", "diploma", "visa", "passport", "hotel", "flight", "train", "taxi", "menu", "coupon", "refund", "warranty", "manual", "blueprint", "patent", "logo", "website", "domain", "mailbox", "folder", "database", "table", "chart", "slide", "script", "novel", "poem", "letter"]
+WORDS = """invoice parcel meeting contract ticket password newsletter server photo backup report poster recipe playlist
+video song map calendar budget survey quiz lesson exam diploma visa passport hotel flight train taxi menu coupon refund
+warranty manual blueprint patent logo website domain mailbox folder database table chart slide script novel poem
+letter"""
 
 
 class Model(BaseChatModel):
@@ -32,13 +37,16 @@ class Model(BaseChatModel):
     def _llm_type(self) -> str:
         return "example"
 
-    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+    def bind_tools(self, tools: Sequence[Any], **kwargs: object) -> Runnable:
+        """With the names of the tools."""
         return self.bind(names=[t.name for t in tools])
 
-    def _generate(self, messages: list[Any], *args: Any, names: list[str] | None = None, **kwargs: Any) -> ChatResult:
+    def _generate(
+        self, messages: list[BaseMessage], *args: object, names: Sequence[str] = (), **kwargs: object
+    ) -> ChatResult:
         said = AIMessage(messages[-1].text)
         if messages[-1].type == "human":
-            print(f"  the model sees {', '.join(names or [])}")
+            print(f"  the model sees {', '.join(names)}")
             said = AIMessage("", tool_calls=[{"name": "delete_database", "args": {}, "id": "1"}])
         return ChatResult(generations=[ChatGeneration(message=said)])
 
@@ -49,7 +57,7 @@ def tool(action: str, thing: str) -> StructuredTool:
     return StructuredTool.from_function(lambda: f"{name} was run", name=name, description=words)
 
 
-tools = [tool(action, thing) for thing in THINGS for action in ACTIONS]
+tools = [tool(action, thing) for thing in WORDS.split() for action in ACTIONS]
 # All tools are embedded once; the scorer reads the nearest 32 for each request.
 selector = HeadgateToolSelectorMiddleware(max_tools=5)
 agent = create_agent(Model(), tools, middleware=[selector])

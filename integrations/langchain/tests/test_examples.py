@@ -12,7 +12,7 @@ SHOWN = {
         r"^success +read_page +We are open",
         r"^error +read_page +The result of this call was withheld: it breaks a rule\.$",
         r"^success +run_sql +done: SELECT",
-        r"^error +run_sql +This call was refused: it breaks a rule\. It was not executed\.\n.*'deleting data': 0\.[6-9]",
+        r"^error +run_sql +This call was refused: it breaks a rule\. .*\n.*'deleting data': 0\.[6-9]",
     ),
     "five_hundred_tools": (
         r"^500 tools\nCan you print that contract for me\?\n  the model sees (\w+, ){4}\w+$",

@@ -145,6 +145,14 @@ def test_reasoning_is_judged() -> None:
     assert verdict(message)["action"] == "halt"
 
 
+def test_what_a_halted_message_cost_is_kept() -> None:
+    usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+    said = AIMessage("Fine.", additional_kwargs={"reasoning_content": "The bomb."}, usage_metadata=usage)
+    message = guarded(words(said)).invoke("hi")
+    assert (message.text, message.usage_metadata) == (REFUSAL, usage)
+    assert "bomb." not in str(message)
+
+
 async def test_a_consumer_that_leaves_stops_the_model() -> None:
     model = words("One is here. Two is here. Three is here. Four is here.")
     stream = guarded(model).stream("hi")
@@ -235,7 +243,7 @@ def test_hosts_are_told_what_the_inner_model_is() -> None:
 
 
 def test_what_is_no_message_is_refused() -> None:
-    with pytest.raises(TypeError, match="the inner model gave str; expected AIMessage.*put parsers behind it"):
+    with pytest.raises(TypeError, match=r"the inner model gave str; expected AIMessage.*put parsers behind it"):
         GuardedChatModel(inner=RunnableLambda(lambda _: "x"), guard=rules()).invoke("hi")
     with pytest.raises(TypeError, match="the inner model gave str"):
         list(GuardedChatModel(inner=RunnableLambda(lambda _: "x"), guard=rules()).stream("hi"))

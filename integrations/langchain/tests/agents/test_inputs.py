@@ -9,7 +9,7 @@ pytest.importorskip("langchain.agents")
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from tests.chatting import TOOLS, Words, call
 
@@ -86,6 +86,12 @@ def test_a_turn_is_all_that_was_said_since_the_last_answer() -> None:
         every = create_agent(words(), [], middleware=[toy("bomb now", turns=turns)])
         result = every.invoke(old)
         assert [m.text for m in result["messages"]] == ["a bomb now", "No.", "[removed]", REFUSAL]
+
+
+def test_a_call_of_tools_ends_no_turn() -> None:
+    asked = [HumanMessage("a bomb"), call("search", query="x"), ToolMessage("y", tool_call_id="1"), HumanMessage("now")]
+    result = create_agent(words(), [], middleware=[toy("bomb now")]).invoke({"messages": asked})
+    assert [m.text for m in result["messages"]] == ["[removed]", "", "y", "[removed]", REFUSAL]
 
 
 def test_messages_of_any_shape_are_read_and_those_of_others_are_not() -> None:

@@ -119,10 +119,10 @@ async def test_no_model_is_read_where_there_is_nothing_to_choose(loads: Loads) -
 
 async def test_the_request_counts_while_tools_are_called() -> None:
     """What tools return doesn't push the request out of sight."""
-    model = words(call("search", query="weather"), call("search", "2", query="weather"))
+    model = words(call("delete_data", base="the weather of a city"), call("search", "2", query="the weather"))
     selector = HeadgateToolSelectorMiddleware(max_tools=1)
-    create_agent(model, TOOLS, middleware=[selector]).invoke(given("search the web"))
-    assert [c["tools"] for c in model.calls] == [["search"]] * 3
+    create_agent(model, TOOLS, middleware=[selector]).invoke(given("delete a database"))
+    assert [c["tools"] for c in model.calls] == [["delete_data"]] * 3
 
 
 async def test_follow_ups_are_read_with_what_came_before() -> None:

@@ -147,9 +147,9 @@ def wrapped(result: Any, state: Any = ()) -> Any:
     """What the guard makes of this result."""
 
     class Request:
-        tool_call = {"name": "t", "args": {}, "id": "1"}
         tool = None
 
+    Request.tool_call = {"name": "t", "args": {}, "id": "1"}
     Request.state = {"messages": list(state)}
     guard = HeadgateToolResultGuardMiddleware(guard=rules())
     return guard.wrap_tool_call(Request(), lambda _: result)

@@ -58,7 +58,7 @@ class Shown:
         self._logprobs = merge_dicts(self._logprobs, {k: metadata.pop(k) for k in ("logprobs",) if k in metadata})
         verdicts = {k: v for k, v in metadata.pop(VERDICTS, {}).items() if k != self._key}
         metadata |= {VERDICTS: verdicts} if verdicts else {}
-        return chunk.model_copy(update={"response_metadata": metadata, "id": self._id, "chunk_position": None})
+        return chunk.model_copy(update={"response_metadata": metadata, "id": self._id})
 
     def after(self, chunk: Chunk) -> list[AIMessageChunk]:
         """What may be shown of what the guard let go."""
