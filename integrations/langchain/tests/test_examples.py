@@ -1,23 +1,17 @@
-<<<<<<< HEAD
-"""The examples of this host run offline, stay short, and show what they are there to show."""
-
-import re
-import runpy
-=======
 """The LangChain examples run, stay short, and show what they are there to show."""
 
 import re
 import runpy
 import sys
->>>>>>> streaming
 from pathlib import Path
 
 import pytest
 
-<<<<<<< HEAD
+import headgate
+
 EXAMPLES = Path(__file__).parents[3] / "examples"
-NEEDS = {"decision_middleware": ("langchain_core.decisions", "langchain.agents.middleware.model_router")}
-"""Modules that only the newest LangChain has."""
+MINI = Path(headgate.__file__).parent / "mini" / "scorer.json"
+pytestmark = pytest.mark.skipif(not MINI.is_file(), reason="this checkout has no mini")
 SHOWN = {
     "decision_middleware": (
         r"^team: billing \(0\.\d\d\), angry: 0\.\d\d\n"
@@ -25,21 +19,6 @@ SHOWN = {
         r"^Prove .* -> large: Q\.E\.D\.\nhmm -> None: \(my own model\)$",
         r"^a person is asked: delete_file {'path': 'thesis\.tex'} .*\n.* was blocked: that is my thesis\.",
     ),
-}
-"""What each prints, as patterns of lines."""
-
-
-@pytest.mark.parametrize("name", SHOWN)
-def test_example_shows_what_it_is_there_to_show(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for module in NEEDS.get(name, ()):
-        pytest.importorskip(module)
-=======
-import headgate
-
-EXAMPLES = Path(__file__).parents[3] / "examples"
-MINI = Path(headgate.__file__).parent / "mini" / "scorer.json"
-pytestmark = pytest.mark.skipif(not MINI.is_file(), reason="this checkout has no mini")
-SHOWN = {
     "rag_citations": (
         r"^  supported    Amber .*\n +Hub light colours: “Amber: working, but cut off from the cloud\.”$",
         r"^  no evidence  A blue ring plays music\.$",
@@ -60,24 +39,46 @@ SHOWN = {
         r"^Thanks for .* reset it\. \[removed\] The light turns green .*enjoy your evening!",
         r"^\d+ events, the word in 0 of them$",
     ),
+    "agent_tool_guard": (
+        r"^success +read_page +We are open",
+        r"^error +read_page +The result of this call was withheld: it breaks a rule\.$",
+        r"^success +run_sql +done: SELECT",
+        r"^error +run_sql +This call was refused: it breaks a rule\. .*\n.*'deleting data': 0\.[6-9]",
+    ),
+    "five_hundred_tools": (
+        r"^500 tools\nCan you print that contract for me\?\n  the model sees (\w+, ){4}\w+$",
+        r"^  the model sees .*\bprint_contract\b",
+        r"^  the model sees .*\btranslate_menu\b",
+        r"^  the model sees .*\bcount_song\b",
+        r"^  it calls delete_database: delete_database is not available here",
+    ),
+    "replace_a_peer": (
+        r"^FlashrankRerank -> HeadgateRetriever\n  0\.\d{3}  descaling\n  0\.\d{3}  \w+$",
+        r"^  \['descaling', '\w+'\], each a probability$",
+        r"^  passed: How do I get rid of limescale .*\n  blocked by injection:injection \(probability .*\)\.$",
+        r"^  kept: \['descaling', 'kettle', 'lids'\]$",
+        r"^  care +How do I .*\n  orders +where is my parcel\?\n  \(none\) +who won the cup\?$",
+    ),
 }
 """What each prints, as patterns of lines."""
-NEEDS = {"rag_citations": "sentencex", "streaming_chat": "sentencex", "intent_chatbot": "langgraph"}
+NEEDS = {
+    "decision_middleware": "langchain_core.decisions",
+    "rag_citations": "sentencex",
+    "streaming_chat": "sentencex",
+    "intent_chatbot": "langgraph",
+}
 
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_example_shows_what_it_is_there_to_show(name, capsys, monkeypatch) -> None:
-    pytest.importorskip(NEEDS[name])
+    pytest.importorskip(NEEDS.get(name, "headgate"))
     monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
->>>>>>> streaming
     path = EXAMPLES / f"{name}.py"
     assert len(path.read_text(encoding="utf-8").splitlines()) < 80
     runpy.run_path(str(path))
     said = capsys.readouterr().out
     for pattern in SHOWN[name]:
         assert re.search(pattern, said, re.MULTILINE), f"{pattern} in\n{said}"
-<<<<<<< HEAD
-=======
 
 
 def test_a_passage_that_gives_orders_is_not_cited(monkeypatch) -> None:
@@ -90,4 +91,3 @@ def test_a_passage_that_gives_orders_is_not_cited(monkeypatch) -> None:
     found = space["retrieve"]({"question": query})
     assert found
     assert "Larkspur return policy, updated" not in [d.metadata["source"] for d in found]
->>>>>>> streaming

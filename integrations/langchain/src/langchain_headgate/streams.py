@@ -1,28 +1,25 @@
 """Guard an answer while a model writes it, and stop the model where it goes wrong."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from pydantic import InstanceOf
-from pydantic.json_schema import SkipJsonSchema
 
-from headgate import Guard, Label, Rule, Scorer, StreamEvent, StreamGuard
+from headgate import StreamEvent, StreamGuard
 from headgate.hosting import away, ended, ending
-from headgate.sentences import sentences
-from langchain_headgate._chunks import Manner, aguarded, guarded, judged, words
+from langchain_headgate._chunks import aguarded, guarded, judged, words
 from langchain_headgate._gates import AsyncGate, Gate
-from langchain_headgate._lazy import STRICT, Restorable
-from langchain_headgate._parts import Chunk, Reasoning
+from langchain_headgate._lazy import STRICT
+from langchain_headgate._parts import Chunk
 from langchain_headgate._runnable import Batched
+from langchain_headgate._stream_rules import StreamRules
 
 NOT_STREAMED = "nostream"
 """The tag by which LangGraph leaves a model's tokens out of its message stream."""
 
-Action = Literal["release", "annotate", "redact", "halt"]
 
-
-class HeadgateStreamGuard(Restorable, Batched[Chunk, Chunk]):
+class HeadgateStreamGuard(StreamRules, Batched[Chunk, Chunk]):
     """Pass an answer on sentence by sentence, each once it was judged; a broken rule stops the model.
 
     ```python
@@ -67,27 +64,6 @@ class HeadgateStreamGuard(Restorable, Batched[Chunk, Chunk]):
     """
 
     model_config = STRICT
-    _ready: ClassVar[str] = "guard"
-    _beside: ClassVar[frozenset[str]] = frozenset({"refusal", "reasoning"})
-    _kind: ClassVar[type] = Guard
-    _beside_config: ClassVar[frozenset[str]] = frozenset(
-        {"language", "on_broken", "replacement", "context", "lookahead", "max_held"}
-    )
-
-    model: str = "mini/heads"
-    forbid: list[str] | dict[str, Rule | Label | str] | None = None
-    threshold: float | None = None
-    unreadable: float = 0.5
-    on_overflow: Literal["window", "error"] = "window"
-    language: str = "en"
-    on_broken: Action | dict[str, Action] = "halt"
-    replacement: str = "[removed]"
-    context: int = 1
-    lookahead: int = 32
-    max_held: int = 1000
-    refusal: str | None = None
-    reasoning: Reasoning = "judge"
-    guard: SkipJsonSchema[InstanceOf[StreamGuard] | None] = None
 
     def around(self, model: Runnable[Any, Any]) -> "HeadgateGuardedModel":
         """The model with this guard, as one step in which nothing but the guard sees what the model writes.
@@ -147,24 +123,6 @@ class HeadgateStreamGuard(Restorable, Batched[Chunk, Chunk]):
 
         async for chunk in self.atransform(one(), config, **kwargs):
             yield chunk
-
-    @property
-    def _manner(self) -> Manner:
-        return Manner(self.refusal, self.reasoning)
-
-    def _make(self, scorer: Scorer) -> StreamGuard:
-        return self._restored(Guard(scorer, self.forbid or [], self.threshold, self.unreadable, None, self.on_overflow))
-
-    def _restored(self, task: Guard) -> StreamGuard:
-        return StreamGuard(
-            task,
-            sentences(self.language),
-            on_broken=self.on_broken,
-            replacement=self.replacement,
-            context=self.context,
-            lookahead=self.lookahead,
-            max_held=self.max_held,
-        )
 
     def _read(self, value: Chunk) -> str:
         return words(value, self._manner)
