@@ -18,7 +18,7 @@ from headgate import Guard, Worker, hosting
 from headgate.hosting import UNREAD, Models, away, released
 from headgate.runtime.batching import Row
 from headgate.runtime.request import CALL, Call
-from headgate.runtime.worker import SharedForward
+from headgate.runtime.shared import SharedForward
 from headgate.testing import ToyScorer
 from tests.core.streaming import AFTER, FINE, RUDE, guarded
 

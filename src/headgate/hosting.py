@@ -19,6 +19,7 @@ from headgate.errors import ScorerError
 
 if TYPE_CHECKING:
     from headgate.holding import GuardedStream, StreamEvent
+    from headgate.runtime.state_cache import StateCache
     from headgate.runtime.worker import Worker
     from headgate.scores import Label, Scorer, Scores
     from headgate.stream import StreamGuard
@@ -114,12 +115,17 @@ class Models:
         """The scorer that ``headgate.load(model, **arguments)`` gives, from the second call on at once.
 
         All of them have one worker: callers that wait at the same time share batches, and a lone one waits for nobody.
+        And one :class:`headgate.StateCache`: what one has read of a query, others on its encoder don't read again.
         """
         key = repr((model, sorted(arguments.items())))
         with self._lock:  # two first calls load one model
             if key not in self._scorers:
                 scorer = headgate.load(model, **arguments)
-                self._scorers[key] = scorer.shared(_worker()) if hasattr(scorer, "shared") else scorer
+                if hasattr(scorer, "shared"):
+                    scorer = scorer.shared(_worker())
+                if hasattr(scorer, "remembering"):
+                    scorer = scorer.remembering(_states())
+                self._scorers[key] = scorer
             return self._scorers[key]
 
     def __eq__(self, other: object) -> bool:
@@ -162,6 +168,13 @@ UNREAD = Unread()
 @cache
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, thread_name_prefix="headgate-caller")
+
+
+@cache
+def _states() -> StateCache:
+    from headgate.runtime.state_cache import StateCache
+
+    return StateCache()
 
 
 @cache

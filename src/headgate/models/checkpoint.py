@@ -32,6 +32,7 @@ _SHARED: WeakValueDictionary[tuple[str, ...], nn.Module] = WeakValueDictionary()
 _SHARING = threading.RLock()  # and one model is built at a time: transformers sets torch's default dtype meanwhile
 _AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer", "data2vec-text"}
 
+_ORIGINS = {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version"}
 _WITH_DECODER = {"t5", "mt5", "umt5"}  # AutoModel adds one, whether or not there are weights for it
 
 
@@ -116,13 +117,15 @@ class Checkpoint:
         """The weights whose names begin with ``prefix``, without it."""
         return {k.removeprefix(prefix): self.tensors[k] for k in self.tensors if k.startswith(prefix)}
 
-    def encoder(self, config: Json, prefix: str, *, plain: bool = False) -> nn.Module:
+    def encoder(self, config: Json, prefix: str, *, plain: bool = False, alike: bool = False) -> nn.Module:
         """The encoder of ``config`` with the weights under ``prefix``, shared in memory.
 
         Args:
             config: Of transformers.
             prefix: Of the names of its weights.
             plain: The module of transformers itself, for who wants more of it than the states of the last layer.
+            alike: Share it with other folders that hold the very same encoder, as heads fitted on one do; its weights
+                are read once more to tell.
         """
         backend = "transformers" if plain else self.backend
         numbers = (self.device, self.dtype, self.chosen)
@@ -134,8 +137,11 @@ class Checkpoint:
                 pooler = any(k.startswith("pooler.") for k in weights)
                 alone = config.get("model_type") in _WITH_DECODER and not self.has(f"{prefix}decoder.")
                 auto = "AutoModelForTextEncoding" if alone else "AutoModel"
-                found = self._running(self._built(config, weights, auto=auto, pooler=pooler), backend, prefix)
-                _SHARED[key] = found
+                inner = self._built(config, weights, auto=auto, pooler=pooler)
+                own = (contents(inner), *map(str, numbers), backend) if alike else key
+                found = _SHARED.get(own)
+                found = self._running(inner, backend, prefix) if found is None else found
+                _SHARED[key] = _SHARED[own] = found
         return found
 
     def classifier(self, logits: int) -> nn.Module:
@@ -246,6 +252,16 @@ class Checkpoint:
                 'runs itself (backend="torch": BERT, RoBERTa, XLM-R, DeBERTa, ModernBERT), or another dtype.'
             )
         return inner.to(self.plain_dtype)
+
+
+def contents(module: nn.Module) -> str:
+    """A digest of a module of transformers: all its weights, and its configuration but for where it came from."""
+    settings = {k: v for k, v in module.config.to_dict().items() if k not in _ORIGINS}  # type: ignore[operator, union-attr]
+    sha = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, value in sorted(module.state_dict().items()):
+        sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        sha.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
 
 
 def length_limits(body: transformers.PreTrainedConfig, folder: Path) -> dict[str, int]:
