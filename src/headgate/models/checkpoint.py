@@ -19,7 +19,7 @@ import transformers
 from torch import Tensor, nn
 
 from headgate.errors import CheckpointError, DeviceError
-from headgate.models.building import built, settings_of
+from headgate.models.building import built, contents, settings_of
 from headgate.models.onnx_export import Source, onnx_encoder
 from headgate.models.packed.encoder import PackedEncoder, can_pack
 from headgate.models.storage import Unpacked, read_tensors, samples, weight_files
@@ -32,7 +32,6 @@ _SHARED: WeakValueDictionary[tuple[str, ...], nn.Module] = WeakValueDictionary()
 _SHARING = threading.RLock()  # and one model is built at a time: transformers sets torch's default dtype meanwhile
 _AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer", "data2vec-text"}
 
-_ORIGINS = {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version"}
 _WITH_DECODER = {"t5", "mt5", "umt5"}  # AutoModel adds one, whether or not there are weights for it
 
 
@@ -252,16 +251,6 @@ class Checkpoint:
                 'runs itself (backend="torch": BERT, RoBERTa, XLM-R, DeBERTa, ModernBERT), or another dtype.'
             )
         return inner.to(self.plain_dtype)
-
-
-def contents(module: nn.Module) -> str:
-    """A digest of a module of transformers: all its weights, and its configuration but for where it came from."""
-    settings = {k: v for k, v in module.config.to_dict().items() if k not in _ORIGINS}  # type: ignore[operator, union-attr]
-    sha = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for name, value in sorted(module.state_dict().items()):
-        sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        sha.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return sha.hexdigest()
 
 
 def length_limits(body: transformers.PreTrainedConfig, folder: Path) -> dict[str, int]:
