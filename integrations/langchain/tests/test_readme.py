@@ -12,11 +12,27 @@ from langchain_core.runnables import RunnableLambda
 import headgate
 import langchain_headgate
 from headgate.testing import ToyScorer
-from langchain_headgate import HeadgateDocumentGuard, HeadgateGuard, HeadgateReranker, HeadgateRouter
+from langchain_headgate import (
+    HeadgateCrossEncoder,
+    HeadgateDocumentGuard,
+    HeadgateEmbeddings,
+    HeadgateGuard,
+    HeadgateReranker,
+    HeadgateRetriever,
+    HeadgateRouter,
+)
 
 pytest.importorskip("langchain_classic.retrievers")
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-CLASSES = [HeadgateDocumentGuard, HeadgateGuard, HeadgateReranker, HeadgateRouter]
+CLASSES = [
+    HeadgateCrossEncoder,
+    HeadgateDocumentGuard,
+    HeadgateEmbeddings,
+    HeadgateGuard,
+    HeadgateReranker,
+    HeadgateRetriever,
+    HeadgateRouter,
+]
 
 
 def blocks(text: str) -> str:

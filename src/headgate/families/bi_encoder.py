@@ -14,6 +14,7 @@ import numpy as np
 from headgate.errors import CheckpointError, LabelTooLongError
 from headgate.families.base import Core, Encoder, Family, core, cut
 from headgate.families.folding import Spot, strongest
+from headgate.families.portions import CHARACTERS, portions
 from headgate.models.calls import multi_head, sentence_vectors
 from headgate.models.checkpoint import Checkpoint, module_kinds, read_json, read_json_list
 from headgate.models.multi_head import Pooling
@@ -54,8 +55,16 @@ class BiEncoder(Family):
         """
         if isinstance(texts, str):
             raise TypeError(f"texts is a str; expected a list of strings: pass [{texts[:20]!r}].")
+        wrong = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
+        if wrong is not None:
+            raise TypeError(f"text {wrong} is {type(texts[wrong]).__name__}; expected str: pass its words.")
         if role not in ("query", "document"):
             raise ValueError(f'role is {role!r}; expected "query" or "document".')
+        parts = [part.texts for portion in portions([Ask(texts, [])], CHARACTERS) for _, part in portion]
+        return np.concatenate([self._vectors(part, role) for part in parts])
+
+    def _vectors(self, texts: Sequence[str], role: Role) -> Floats:
+        """(n, d) unit rows, in one batch plan."""
         encoder = Encoder(self._core.tokenizer)
         prompt = self._prompts.get(role, "")
         encoder.add([prompt, *texts])

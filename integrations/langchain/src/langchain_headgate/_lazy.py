@@ -72,7 +72,7 @@ class Lazy(Serializable):
         ready = getattr(self, self._ready)
         return super().__deepcopy__({**(memo or {}), id(ready): ready})  # shared: it is frozen and holds a model
 
-    @field_serializer("reranker", "router", "guard", when_used="unless-none", check_fields=False)
+    @field_serializer("reranker", "router", "guard", "scorer", "embedder", when_used="unless-none", check_fields=False)
     def _refuse_to_dump(self, noun: object) -> None:
         # It holds a model; leaving it out in silence would describe another object.
         raise ValueError(
