@@ -59,9 +59,8 @@ print(f"  kept: {[d.id for d in safe.invoke(QUERY)]}")
 # orders = Route(name="orders", utterances=["where is my parcel?"])
 # router = SemanticRouter(encoder=HuggingFaceEncoder(), routes=[care, orders], auto_sync="local")
 # router("where is my parcel?").name
-router = HeadgateRouter(
-    routes={"care": "cleaning or descaling an appliance", "orders": "an order or a delivery"}, fallback="(none)"
-)
+# A description takes the place of utterances; headgate.WithExamples, fitted, reads those too.
+router = HeadgateRouter(routes={"care": "cleaning or limescale", "orders": "an order or a delivery"}, fallback="(none)")
 print("semantic-router -> HeadgateRouter")
 for text in (QUERY, "where is my parcel?", "who won the cup?"):
     print(f"  {router.invoke(text)['key']:7} {text}")

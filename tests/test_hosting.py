@@ -4,6 +4,7 @@ import asyncio
 import os
 import pickle
 import threading
+import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import aclosing
 from contextvars import ContextVar
@@ -114,12 +115,38 @@ async def test_a_cancelled_call_takes_its_rows_out(gate):
     assert gate.batches == [[0]]
 
 
+async def test_few_callers_work_at_once_and_none_waits_for_those_that_wait(gate):
+    """Else sixty threads that wake up together keep the event loop from the interpreter."""
+    at_work = most = 0
+    lock = threading.Lock()
+    shared = SharedForward(gate, worker := Worker(wait=0))
+
+    def call(number):
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        time.sleep(0.001)
+        with lock:
+            at_work -= 1
+        return shared([row(number)])
+
+    tasks = [asyncio.create_task(away(call, 0))]
+    await entered(gate)
+    tasks += [asyncio.create_task(away(call, n)) for n in range(1, 2 * hosting.AT_WORK)]
+    while len(worker._queue._requests) < len(tasks) - 1:  # all but the one that runs
+        await asyncio.sleep(0.001)
+    gate.open.set()
+    assert [int(f[0][0]) for f in await asyncio.gather(*tasks)] == list(range(len(tasks)))
+    assert 1 <= most <= hosting.AT_WORK
+
+
 def test_what_a_call_asks_after_it_was_given_up_is_cancelled_too(gate):
-    call = Call()
+    call = Call(threading.Semaphore())
     call.give_up()
     token = CALL.set(call)
     try:
-        with pytest.raises(CancelledError):
+        with pytest.raises(CancelledError), call:
             SharedForward(Gate(), Worker(wait=10))([row(1)])
     finally:
         CALL.reset(token)
@@ -127,10 +154,11 @@ def test_what_a_call_asks_after_it_was_given_up_is_cancelled_too(gate):
 
 def test_a_call_forgets_what_was_answered(gate):
     gate.open.set()
-    call = Call()
+    call = Call(threading.Semaphore())
     token = CALL.set(call)
     try:
-        SharedForward(gate, Worker(wait=0))([row(1)])
+        with call:
+            SharedForward(gate, Worker(wait=0))([row(1)])
     finally:
         CALL.reset(token)
     assert call._waiting == set()
@@ -265,9 +293,8 @@ def test_the_stand_in_lets_settings_be_checked_and_judges_nothing():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 async def test_a_forked_child_gets_threads_of_its_own():
     await away(int)
-    hosting._threads()
     pid = os.fork()
     if pid == 0:
-        fresh = hosting._threads.cache_info().currsize == 0
+        fresh = hosting._pool.cache_info().currsize == 0
         os._exit(0 if fresh else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

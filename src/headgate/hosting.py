@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache, partial
-from threading import Lock
+from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 import headgate
@@ -30,27 +30,37 @@ T = TypeVar("T")
 THREADS = 64
 """Calls that :func:`away` lets wait for the device at the same time; more of them queue up."""
 
+AT_WORK = 4
+"""Of these, how many may do more than wait for a worker: each competes with the event loop for the interpreter."""
+
 
 async def away(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call ``function`` in a thread, and await what it returns.
 
-    asyncio's own executor has few threads, which everything else shares. These only wait: the rows of as many callers
-    as there are threads share batches, where the scorer is shared (as :class:`Models` gives it). Context variables
-    go along. Cancelled, it takes those rows out that have not begun, and returns at once.
+    asyncio's own executor has few threads, which everything else shares. These mostly wait: the rows of as many callers
+    as there are threads share batches, where the scorer is shared (as :class:`Models` gives it); others run a few at a
+    time. Context variables go along. Cancelled, it takes those rows out that have not begun, and returns at once.
     """
     from headgate.runtime.request import CALL, Call
 
-    call = Call()
+    pool, answer = _pool(), Future[T]()
+    call = Call(pool.slots)
 
-    def work() -> T:
+    def work() -> None:
         CALL.set(call)
         try:
-            return function(*args, **kwargs)
+            with call:
+                answer.set_result(function(*args, **kwargs))
         except StopIteration as error:  # which a future can't hold
-            raise RuntimeError(f"{function!r} raised StopIteration") from error
+            answer.set_exception(RuntimeError(f"{function!r} raised StopIteration: {error}"))
+        except BaseException as error:
+            answer.set_exception(error)
 
+    # Starting a thread waits for it, on a busy machine for long: one thread starts all others.
+    run = partial(copy_context().run, work)
+    pool.door.submit(lambda: pool.threads.submit(run))
     try:
-        return await asyncio.get_running_loop().run_in_executor(_threads(), partial(copy_context().run, work))
+        return await asyncio.wrap_future(answer)
     except asyncio.CancelledError:
         call.give_up()
         raise
@@ -165,9 +175,18 @@ class Unread:
 UNREAD = Unread()
 
 
+class _Pool:
+    """Threads for calls, and what keeps them from crowding out the event loop."""
+
+    def __init__(self) -> None:
+        self.door = ThreadPoolExecutor(1, thread_name_prefix="headgate-door")
+        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="headgate-caller")
+        self.slots = Semaphore(AT_WORK)
+
+
 @cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="headgate-caller")
+def _pool() -> _Pool:
+    return _Pool()
 
 
 @cache
@@ -185,4 +204,4 @@ def _worker() -> Worker:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_threads.cache_clear)  # its threads stayed with the parent
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # its threads stayed with the parent

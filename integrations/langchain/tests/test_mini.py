@@ -1,5 +1,6 @@
 """With the model that comes with headgate."""
 
+import asyncio
 import copy
 import pickle
 from pathlib import Path
@@ -51,6 +52,32 @@ async def test_route(part) -> None:
     route = HeadgateRouter(model=f"mini/{part}", routes=routes, threshold=0.0)
     assert [o["key"] for o in route.batch(texts)] == expected
     assert [o["key"] for o in await route.abatch(texts)] == expected
+
+
+def forwards(monkeypatch, call) -> int:
+    """Batches that went through a model."""
+    from headgate.runtime.torch_forward import TorchForward
+
+    begun, count = TorchForward._begin, []
+    with monkeypatch.context() as patch:
+        patch.setattr(TorchForward, "_begin", lambda *given: (count.append(1), begun(*given))[1])
+        call()
+    return len(count)
+
+
+@pytest.mark.parametrize("part", ["route", "nli"])
+def test_a_batch_takes_as_many_forwards_as_the_core_plans(part, monkeypatch) -> None:
+    routes = {"account": "a question about a password", "weather": "a question about the weather"}
+    texts = [f"is it the number {i} of " + "many words " * (i % 30) for i in range(64)]
+    route = HeadgateRouter(model=f"mini/{part}", routes=routes, threshold=0.0)
+    route.batch(["something else"])
+    core = Router(headgate.load(f"mini/{part}"), routes, threshold=0.0)
+    planned = forwards(monkeypatch, lambda: core.many(texts))
+    # The names of the routes may be known from the call before: a forward less.
+    assert planned - 1 <= forwards(monkeypatch, lambda: route.batch(texts)) <= planned
+    assert planned - 1 <= forwards(monkeypatch, lambda: asyncio.run(route.abatch(texts))) <= planned
+    assert planned < 10
+    assert forwards(monkeypatch, lambda: [route.invoke(text) for text in texts]) >= 64
 
 
 def test_copies_and_pickles() -> None:

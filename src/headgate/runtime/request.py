@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any
 
 from headgate.runtime.batching import Array, Forward, Row
 
@@ -67,23 +66,36 @@ Batch = list[tuple[Request, list[int]]]
 
 
 class Call:
-    """What a caller waits for and may give up, while a thread of its still waits; see :func:`headgate.hosting.away`."""
+    """What a caller waits for and may give up, while a thread of its still waits; see :func:`headgate.hosting.away`.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: set[Future[Any]] = set()
+    As a context it takes one of ``slots``, which it leaves to others while it waits.
+    """
+
+    def __init__(self, slots: threading.Semaphore) -> None:
+        self._slots, self._lock = slots, threading.Lock()
+        self._waiting: set[Answer] = set()
         self._given_up = False
 
-    def add(self, answer: Future[Any]) -> None:
-        """Wait for ``answer`` too; it is cancelled at once if the call was given up."""
+    def __enter__(self) -> None:
+        self._slots.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._slots.release()
+
+    def wait(self, answer: Answer) -> list[Array]:
+        """What it gives; it is cancelled if the call is given up, or was."""
         with self._lock:
+            self._waiting.add(answer)
             given_up = self._given_up
-            if not given_up:
-                self._waiting.add(answer)
         if given_up:
             answer.cancel()
-        else:
-            answer.add_done_callback(self._done)
+        self._slots.release()
+        try:
+            return answer.result()
+        finally:
+            self._slots.acquire()
+            with self._lock:
+                self._waiting.discard(answer)
 
     def give_up(self) -> None:
         """Cancel what is waited for, and all that will be: rows that have not begun never do."""
@@ -93,17 +105,12 @@ class Call:
         for answer in waiting:
             answer.cancel()
 
-    def _done(self, answer: Future[Any]) -> None:
-        with self._lock:
-            self._waiting.discard(answer)
-
 
 CALL: ContextVar[Call | None] = ContextVar("headgate_call", default=None)
 """The call that this thread or task works for; None where nobody can give it up."""
 
 
-def hold(answer: Future[Any]) -> None:
-    """Let the call that this is part of, if it is one, cancel ``answer``."""
+def wait(answer: Answer) -> list[Array]:
+    """What it gives; the call that this is part of may give it up."""
     call = CALL.get()
-    if call is not None:
-        call.add(answer)
+    return answer.result() if call is None else call.wait(answer)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from headgate.runtime.batching import Array, Forward, Row, Via, Work, budget, work
-from headgate.runtime.request import hold
+from headgate.runtime.request import wait
 from headgate.runtime.state_cache import StateCache, remembering
 from headgate.runtime.states import FromStates, Memo
 from headgate.runtime.worker import Worker
@@ -55,9 +55,8 @@ class SharedForward:
         if self._worker.here:  # shared twice
             return forward(rows)
         answer = self._worker.submit(forward, rows, max_tokens=self.max_tokens)
-        hold(answer)
         try:
-            return answer.result()
+            return wait(answer)
         except BaseException:
             answer.cancel()  # interrupted: nobody wants the rest
             raise

@@ -1,0 +1,205 @@
+"""The contract of every adapter, over every class of this distribution."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.load import dumpd, load
+from langchain_core.messages import HumanMessage
+from langchain_core.tracers.context import collect_runs
+from langchain_core.tracers.schemas import Run
+from tests.contract import Case, Contract, Held
+
+import langchain_headgate
+from headgate import Guard, Reranker, Router, Scorer
+from langchain_headgate import (
+    HeadgateCrossEncoder,
+    HeadgateDocumentGuard,
+    HeadgateEmbeddings,
+    HeadgateGuard,
+    HeadgateReranker,
+    HeadgateRouter,
+)
+
+
+def documents(*texts: str) -> list[Document]:
+    return [Document(text, id=str(i), metadata={"source": {"page": i}}) for i, text in enumerate(texts)]
+
+
+def ids(found: list[Document]) -> list[str]:
+    return [d.id or "" for d in found]
+
+
+def compressor(cls: type, **more: Any) -> Case:
+    """A class that takes documents and a query."""
+    return Case(
+        cls,
+        inputs=lambda: [documents("ham and eggs", "a spam"), documents("eggs", "", "ham"), documents("ham")],
+        call=lambda adapter, given: adapter.compress_documents(given, "ham"),
+        acall=lambda adapter, given: adapter.acompress_documents(given, "ham"),
+        nothing=lambda: ([], []),
+        alike=lambda: (documents("ham", "ham", "ham", "ham"), ["0", "1", "2", "3"]),
+        ids=ids,
+        fired=(cls.__name__,),
+        **more,
+    )
+
+
+def runnable(cls: type, **more: Any) -> Case:
+    return Case(
+        cls,
+        call=lambda adapter, given: adapter.invoke(given),
+        acall=lambda adapter, given: adapter.ainvoke(given),
+        batch=lambda adapter, given: adapter.batch(given),
+        abatch=lambda adapter, given: adapter.abatch(given),
+        fired=(cls.__name__,),
+        hands=True,
+        **more,
+    )
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Embeds as the scorer does, or as it would if it could."""
+
+    scorer: Scorer
+
+    def embed(self, texts: list[str], *, role: Any) -> Any:
+        return getattr(self.scorer, "embed", Held().embed)(texts, role=role)
+
+
+def embeddings(**more: Any) -> Case:
+    return Case(
+        HeadgateEmbeddings,
+        scalars={},
+        ready="embedder",
+        noun=Vectors,
+        wrong=(({"max_length": "long"}, "max_length"),),
+        **more,
+    )
+
+
+CASES = [
+    Case(
+        HeadgateCrossEncoder,
+        scalars={},
+        ready="scorer",
+        noun=lambda scorer: scorer,
+        inputs=lambda: [[("ham", "ham and eggs"), ("eggs", "ham")], [("ham", "")]],
+        call=lambda adapter, given: adapter.score(given),
+        acall=lambda adapter, given: adapter.ascore(given),
+        nothing=lambda: ([], []),
+        beside={"long_query": "windows"},
+        wrong=(({"long_query": "cut"}, "long_query"),),
+    ),
+    embeddings(
+        inputs=lambda: [["ham", "a spam"], [""]],
+        call=lambda adapter, given: adapter.embed_documents(given),
+        acall=lambda adapter, given: adapter.aembed_documents(given),
+        nothing=lambda: ([], []),
+    ),
+    embeddings(
+        inputs=lambda: ["ham", "eggs"],
+        call=lambda adapter, given: adapter.embed_query(given),
+        acall=lambda adapter, given: adapter.aembed_query(given),
+        name="HeadgateEmbeddings of a query",
+    ),
+    compressor(
+        HeadgateReranker,
+        scalars={"top_n": 9},
+        ready="reranker",
+        noun=lambda scorer: Reranker(scorer, top_k=9),
+        wrong=(
+            ({"top_n": 0}, "top_n"),
+            ({"min_probability": 1.5}, "min_probability"),
+            ({"top_p": 0}, "top_p"),
+            ({"max_gap": -1}, "max_gap"),
+            ({"long_query": "cut"}, "long_query"),
+        ),
+    ),
+    compressor(
+        HeadgateDocumentGuard,
+        scalars={"forbid": ["spam"]},
+        ready="guard",
+        noun=lambda scorer: Guard(scorer, ["spam"], 0.5),
+        wrong=(
+            ({"forbid": None}, "forbid"),
+            ({"forbid": []}, "forbid"),
+            ({"forbid": ["unreadable"]}, "unreadable"),
+            ({"unreadable": -1}, "unreadable"),
+        ),
+    ),
+    runnable(
+        HeadgateRouter,
+        scalars={"routes": ["ham", "eggs"]},
+        ready="router",
+        noun=lambda scorer: Router(scorer, ["ham", "eggs"]),
+        inputs=lambda: ["ham", [HumanMessage("eggs")], "neither of them"],
+        beside={"fallback": "none"},
+        wrong=(
+            ({"routes": None}, "routes"),
+            ({"routes": []}, "routes"),
+            ({"routes": "billing"}, "routes"),
+            ({"routes": ["a", "a"]}, "'a'"),
+            ({"threshold": 2}, "threshold"),
+        ),
+    ),
+    runnable(
+        HeadgateGuard,
+        scalars={"forbid": ["spam"]},
+        ready="guard",
+        noun=lambda scorer: Guard(scorer, ["spam"], 0.5),
+        inputs=lambda: ["ham", "a spam", HumanMessage("eggs")],
+        beside={"on_block": "refuse"},
+        wrong=(
+            ({"forbid": None}, "forbid"),
+            ({"forbid": "spam"}, "forbid"),
+            ({"on_block": "ignore"}, "on_block"),
+        ),
+    ),
+]
+
+
+def saved(adapter: Any) -> Any:
+    """Through JSON, and back by LangChain's own loader."""
+    if "allowed_objects" not in signature(load).parameters:
+        pytest.skip("langchain-core before 1.2.5 loads its own namespaces only")
+    data = json.loads(json.dumps(dumpd(adapter)))
+    assert data["type"] == "constructor"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # load is in beta
+        return load(data, allowed_objects=[type(adapter)], valid_namespaces=["langchain_headgate"])
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Names of runs, a parent before its children."""
+    names: list[str] = []
+    with collect_runs() as found:
+        yield names
+    for root in found.traced_runs:
+        names.extend(told(root))
+
+
+def told(run: Run) -> Iterator[str]:
+    yield run.name if run.error is None else f"{run.name} failed"
+    for child in run.child_runs:
+        yield from told(child)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+class TestContract(Contract):
+    saved = staticmethod(saved)
+    heard = staticmethod(heard)
+
+
+def test_every_public_class_is_held_to_the_contract() -> None:
+    classes = {n for n in langchain_headgate.__all__ if isinstance(getattr(langchain_headgate, n), type)}
+    adapters = {n for n in classes if hasattr(getattr(langchain_headgate, n), "model_fields")}
+    assert adapters - {"HeadgateRetriever"} == {case.cls.__name__ for case in CASES}  # which is made of two of them
