@@ -1,5 +1,6 @@
 """States that outlast a call: who asks next runs nothing, gets the same numbers, and a corpus goes by."""
 
+import asyncio
 import gc
 import os
 import threading
@@ -64,6 +65,7 @@ def test_token_states_are_kept_once_somebody_reads_them() -> None:
     assert sizes(cache) == [1, 2]
     tokens(ROWS[:2])
     assert sizes(cache) == [2, 2]
+    assert cache._size == sum(states.nbytes for states in cache._kept.values())
     assert encoder.rows == 3
     heads(ROWS[:2])
     assert encoder.rows == 3
@@ -168,6 +170,43 @@ def test_behind_a_cache_and_before_a_worker() -> None:
     assert (encoder.rows, cached.work.rows, shared.work.rows) == (3, 3, 0)
     assert cached.max_tokens == shared.max_tokens == encoder.forward("double").max_tokens
     cached.close()
+    worker.close()
+
+
+def test_a_module_gets_the_states_it_asks_for() -> None:
+    encoder, cache = Encoder(), StateCache()
+    tokens = encoder.forward("tokens").remembering(cache)
+    module = tokens.reads
+    tokens(ROWS[:1])
+    assert [s.ndim for s in tokens.through(ROWS[:1], module.pooled)] == [1]
+    assert [s.ndim for s in tokens.through(ROWS[:1], module.states)] == [2]
+    assert encoder.rows == 1
+    assert [s.ndim for s in tokens.through(ROWS[:1], module.alone)] == [2]
+    tokens.through(ROWS[:1], lambda batch: batch.ids.float())  # of no states, so it is run
+    assert encoder.rows == 1
+
+
+async def test_callers_that_read_states_share_batches() -> None:
+    batches, entered, go = [], threading.Event(), threading.Event()
+
+    class Slow(Encoder):
+        def states(self, batch):
+            batches.append(len(batch.lengths))
+            entered.set()
+            assert go.wait(10)
+            return super().states(batch)
+
+    worker = Worker(wait=0)
+    reader = SharedForward(Slow().forward("double"), worker).remembering(StateCache())
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(reader, [row(1)])]
+        assert entered.wait(10)
+        answers += [pool.submit(reader, [row(n)]) for n in (2, 3, 4)]
+        while len(worker._queue._requests) < 3:
+            await asyncio.sleep(0)
+        go.set()
+        assert [float(a.result()[0][0]) for a in answers] == [2.0, 4.0, 6.0, 8.0]
+    assert batches == [1, 3]
     worker.close()
 
 

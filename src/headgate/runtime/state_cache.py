@@ -130,7 +130,7 @@ class Lasting:
         read = module in (self._module.states, self._module.pooled)
         if self._passes(rows) or not read:
             return self._forward.through(rows, module)
-        whole = module is self._module.states
+        whole = module == self._module.states
         return [s[-1] if s.ndim > 1 and not whole else s for s in self._states(rows, whole=whole)]
 
     @property
