@@ -79,15 +79,25 @@ async def test_rerank_and_guard_are_those_of_the_core(counting) -> None:
 
 
 @pytest.mark.parametrize("also", ["text", "logged"])
-def test_in_turn_it_says_the_same(also, tmp_path) -> None:
-    expected = both().invoke("dogs cats")
+def test_in_turn_it_says_the_same(also, tmp_path, recorder) -> None:
     read, watch = reranker(), guard()
     if also == "text":
         read = reranker(text=lambda d: d.page_content)
     else:
         watch = HeadgateDocumentGuard(guard=Logged(watch.guard, Log(tmp_path / "log.jsonl"), "live"))
-    found = HeadgateRetriever(retriever=Words(), reranker=read, guard=watch).invoke("dogs cats")
-    assert found == expected
+    for more in ({}, {"top_n": 2}, {"on_broken": "flag"}):
+        expected = both(**more).invoke("dogs cats", {"callbacks": [recorder]})
+        found = HeadgateRetriever(retriever=Words(), reranker=read, guard=watch, **more).invoke(
+            "dogs cats", {"callbacks": [recorder]}
+        )
+        assert found == expected
+        plan, turn = (root.child_runs[1].outputs for root in recorder.roots[-2:])
+        assert [(k["index"], k["hit"]["index"]) for k in turn["kept"]] == [
+            (k["index"], k["hit"]["index"]) for k in plan["kept"]
+        ]
+        assert [(b["index"], b["verdict"]) for b in turn["broken"]] == [
+            (b["index"], b["verdict"]) for b in plan["broken"]
+        ]
 
 
 def test_a_guard_reads_the_page_however_the_reranker_reads_it() -> None:

@@ -168,7 +168,7 @@ class HeadgateRetriever(BaseRetriever):
         out = [self.on_broken == "drop" and verdict is not None and verdict.blocks for verdict in verdicts]
         left = [i for i, dropped in enumerate(out) if not dropped]
         kept = [Judged(i, None, verdicts[i]) for i in left][:limit]
-        if rerank is not None and left:
+        if rerank is not None:
             rest = [documents[i] for i in left]
             read = rerank if rerank.text is not None else replace(rerank, text=page_content)
             hits = read(query, rest, prior=self._prior(rest), top_k=limit)
