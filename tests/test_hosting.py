@@ -19,7 +19,7 @@ from headgate import Calibrated, Calibration, CheckpointError, Guard, Reranker, 
 from headgate.hosting import UNREAD, Models, away, ended, ending, released, unread
 from headgate.runtime.batching import Row
 from headgate.runtime.request import CALL, Call
-from headgate.runtime.worker import SharedForward
+from headgate.runtime.shared import SharedForward
 from headgate.testing import ToyScorer
 from tests.core.streaming import AFTER, FINE, RUDE, guarded
 

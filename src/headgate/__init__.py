@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from headgate.rerank import Hit, Reranker
     from headgate.retrieval import GuardedReranker, Passage, Retrieved, Unjudged
     from headgate.route import Router
+    from headgate.runtime.state_cache import StateCache
     from headgate.runtime.worker import Worker
     from headgate.scores import Ask, Embedder, Label, Scorer, Scores, judge
     from headgate.shadow import Logged
@@ -98,6 +99,7 @@ _HOME = {
     "Scores": "scores",
     "Shortlist": "shortlist",
     "StaleError": "errors",
+    "StateCache": "runtime.state_cache",
     "StreamEvent": "holding",
     "StreamGuard": "stream",
     "TaskHeads": "families.tasksource",
@@ -168,6 +170,7 @@ __all__ = [
     "Scores",
     "Shortlist",
     "StaleError",
+    "StateCache",
     "StreamEvent",
     "StreamGuard",
     "TaskHeads",

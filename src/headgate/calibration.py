@@ -1,6 +1,6 @@
 """Turn a model's log-odds into probabilities that mean what they say."""
 
-from collections.abc import Callable, Hashable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -153,7 +153,7 @@ class Calibrated(Wrapper):
                 )
         return [self.calibration(s) for s in judge(self.scorer, asks)]
 
-    def remembering(self, memo: MutableMapping[Hashable, object]) -> "Calibrated":
+    def remembering(self, memo: object) -> "Calibrated":
         """As the inner scorer's, where it has one; see :func:`headgate.passes.judge_all`."""
         remember = getattr(self.scorer, "remembering", None)
         return self if remember is None else replace(self, scorer=remember(memo))

@@ -21,6 +21,7 @@ from headgate.errors import CheckpointError, ScorerError
 if TYPE_CHECKING:
     from headgate.config import Task
     from headgate.holding import GuardedStream, StreamEvent
+    from headgate.runtime.state_cache import StateCache
     from headgate.runtime.worker import Worker
     from headgate.scores import Label, Scorer, Scores
     from headgate.stream import StreamGuard
@@ -156,6 +157,7 @@ class Models:
         """The scorer that ``headgate.load(model, **arguments)`` gives, from the second call on at once.
 
         All of them have one worker: callers that wait at the same time share batches, and a lone one waits for nobody.
+        And one :class:`headgate.StateCache`: what one has read of a query, others on its encoder don't read again.
         """
         key = repr((model, sorted(arguments.items())))
         with self._lock:  # two first calls load one model
@@ -210,11 +212,13 @@ def unread(path: str, kind: type[Task]) -> Task:
 
 
 def _shared(scorer: Any) -> Any:  # noqa: ANN401  scorers of other people have other types
-    """The scorer with one worker for all, beneath its calibration if it has one."""
+    """The scorer with one worker and one cache of states for all, beneath its calibration if it has one."""
     calibration = getattr(scorer, "calibration", None)
     if calibration is not None and hasattr(scorer, "scorer"):
         return calibration.on(_shared(scorer.scorer))
-    return scorer.shared(_worker()) if hasattr(scorer, "shared") else scorer
+    if hasattr(scorer, "shared"):
+        scorer = scorer.shared(_worker())
+    return scorer.remembering(_states()) if hasattr(scorer, "remembering") else scorer
 
 
 class _EveryThreshold(dict[str, float]):
@@ -253,6 +257,13 @@ class _Pool:
 @cache
 def _pool() -> _Pool:
     return _Pool()
+
+
+@cache
+def _states() -> StateCache:
+    from headgate.runtime.state_cache import StateCache
+
+    return StateCache()
 
 
 @cache

@@ -7,10 +7,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
-from headgate import Ask, Calibration, Guard, GuardedReranker, Panel, Reader, Reranker, Router, Scores, load
+from headgate import (
+    Ask,
+    Calibration,
+    Guard,
+    GuardedReranker,
+    Panel,
+    Reader,
+    Reranker,
+    Router,
+    Scores,
+    StateCache,
+    Worker,
+    load,
+)
 from headgate.families.base import Family
 from headgate.passes import judge_all
+from headgate.train import fit_heads
 from tests import tiny
 from tests.families.test_gliclass import save
 from tests.families.test_isolated import APART
@@ -139,11 +154,14 @@ def test_one_model_loaded_twice_is_one(folder: Path) -> None:
     assert (one.work.rows, two.work.rows) == (2, 0)
 
 
-def test_shared_by_a_worker_it_runs_its_own_rows_and_is_right(folder: Path) -> None:
-    heads, route = part(folder, "heads"), part(folder, "route").shared()
+def test_shared_by_a_worker_they_share_rows_too(folder: Path) -> None:
+    worker = Worker(wait=0)
+    heads, route = part(folder, "heads").shared(worker), part(folder, "route").shared(worker)
     found = judge_all([(heads, asks("heads", tiny.TEXTS[:2])), (route, asks("route", tiny.TEXTS[:2]))])
+    same(found[0][0], part(folder, "heads").score(tiny.TEXTS[:2], MOODS))
     same(found[1][0], part(folder, "route").score(tiny.TEXTS[:2], LABELS))
-    route.close()
+    assert (heads.work.rows, route.work.rows) == (2, len(LABELS))
+    worker.close()
 
 
 # ------------------------------------------------------------------------------------- prompts
@@ -171,3 +189,61 @@ def test_joint_prompts_are_never_one(tmp_path: Path) -> None:
     assert scorer.work.rows == 4
     for ask, one in zip(wanted, found, strict=True):
         same(one, load(tmp_path, device="cpu", dtype="float32").score(ask.texts, ask.labels))
+
+
+# ------------------------------------------------------------------------------- from call to call
+
+
+def test_a_query_that_was_embedded_is_routed_and_ranked_without_another_pass(folder: Path) -> None:
+    states = StateCache()
+    embed, heads, route = (part(folder, name).remembering(states) for name in ("embed", "heads", "route"))
+    query, documents = tiny.TEXTS[0], [*tiny.TEXTS] * 3
+    vectors = embed.embed([query], role="query")
+    np.testing.assert_allclose(vectors, part(folder, "embed").embed([query], role="query"), atol=1e-6)
+    same(heads.score([query], MOODS), part(folder, "heads").score([query], MOODS))
+    assert (embed.work.rows, heads.work.rows) == (1, 0)
+    plain = part(folder, "route")
+    same(route.score(documents, [query]), plain.score(documents, [query]))
+    assert route.work.rows == plain.work.rows - 1
+    calibrated = Calibration(scale=2.0).on(part(folder, "heads")).remembering(states)
+    calibrated.score([query], MOODS)
+    assert calibrated.scorer.work.rows == 0
+
+
+def test_documents_are_embedded_without_a_trace(folder: Path) -> None:
+    states = StateCache()
+    embed = part(folder, "embed").remembering(states)
+    embed.embed(tiny.TEXTS[:2], role="document")
+    embed.embed(tiny.TEXTS[:2], role="document")
+    assert (embed.work.rows, len(states._kept)) == (4, 0)
+
+
+def test_heads_of_another_folder_on_the_same_encoder(folder: Path, tmp_path: Path) -> None:
+    rows = [{"text": text, "label": label} for text, label in zip(tiny.TEXTS[:4], ["a", "b"] * 2, strict=True)]
+    saved = fit_heads(folder / "embed", rows, tmp_path / "out", l2=0.1, device="cpu")
+    kept = fit_heads(folder / "embed", rows, l2=0.1, device="cpu")
+    states = StateCache()
+    embed = load(folder / "embed", device="cpu").remembering(states)
+    embed.embed([tiny.TEXTS[0]], role="query")
+    for scorer in (saved, kept):
+        before, twin = scorer.work.rows, scorer.remembering(states)
+        found = twin.score([tiny.TEXTS[0]], ["a", "b"])
+        assert twin.work.rows == before
+        same(found, scorer.score([tiny.TEXTS[0]], ["a", "b"]))
+
+
+def test_an_encoder_with_one_other_weight_is_another(folder: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "copy"
+    copied.mkdir()
+    for path in folder.iterdir():
+        if path.is_file():
+            (copied / path.name).write_bytes(path.read_bytes())
+    one, twin = (load(where / "embed", device="cpu", dtype="float32") for where in (folder, copied))
+    tensors = load_file(copied / "model.safetensors")
+    name = next(k for k in tensors if k.startswith("backbone.") and "layer.0" in k)
+    tensors[name].view(-1)[-1] += 1e-3
+    save_file(tensors, copied / "model.safetensors", metadata={"format": "pt"})
+    other = load(copied / "embed", device="cpu", dtype="float32")
+    encoders = [s._core.forward.reads.encoder for s in (one, twin, other)]
+    assert encoders[0] is encoders[1]
+    assert encoders[2] is not encoders[0]

@@ -41,7 +41,7 @@ class Encoder:
         """Reads "tokens", the "pooled" state, or its "double"."""
         alone = {"tokens": self.states, "pooled": self.pooled, "double": lambda batch: 2 * self.pooled(batch)}[kind]
         read = {"tokens": None, "pooled": lambda x: x, "double": lambda x: 2 * x}[kind]
-        module = FromStates(alone, self.states, self.pooled, (key,), read)
+        module = FromStates(alone, self.states, self.pooled, self, key, read)
         return TorchForward(module, torch.device("cpu"), pad=0)
 
 
@@ -157,7 +157,7 @@ def test_what_is_kept_is_a_copy_of_its_own() -> None:
         return list(batch[: len(rows)])
 
     memo: Memo = {}
-    module = FromStates(Encoder().pooled, Encoder().states, Encoder().pooled, "k", lambda x: x)
+    module = FromStates(Encoder().pooled, Encoder().states, Encoder().pooled, "encoder", "mean", lambda x: x)
     one, _ = (Remembering(through, module, memo) for _ in range(2))
     one(ROWS[:2])
     (seen,) = memo.values()

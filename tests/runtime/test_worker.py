@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from headgate import ClosedError, OverloadedError, ScorerError, Worker
 from headgate.families.base import Family
 from headgate.runtime.batching import Array, Row
-from headgate.runtime.worker import SharedForward
+from headgate.runtime.shared import SharedForward
 from tests.runtime.test_fork import in_child
 from tests.runtime.test_threads import CALLS, CASES, THREADS, late, nli, together
 

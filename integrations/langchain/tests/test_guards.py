@@ -187,6 +187,15 @@ def test_guards_in_a_row_add_their_probabilities() -> None:
     assert set(kept[0].metadata["guard_probabilities"]) == {"bomb", "poison"}
 
 
+def test_what_is_no_earlier_guards_finding_is_replaced() -> None:
+    given = [Document("tea", metadata={"guard_probabilities": old}) for old in ("high", {"bomb": 0.9, "spam": [1]})]
+    first, second = document_guard().compress_documents(given, "q")
+    assert first.metadata["guard_probabilities"] == {"bomb": pytest.approx(0.018, abs=1e-3)}
+    assert second.metadata["guard_probabilities"]["bomb"] == first.metadata["guard_probabilities"]["bomb"]
+    second.metadata["guard_probabilities"]["spam"].append(2)
+    assert given[1].metadata == {"guard_probabilities": {"bomb": 0.9, "spam": [1]}}
+
+
 def test_the_trace_holds_dropped_documents_too(recorder) -> None:
     document_guard().compress_documents(documents(), "q", callbacks=[recorder])
     (run,) = recorder.roots

@@ -80,11 +80,12 @@ def test_a_batch_takes_as_many_forwards_as_the_core_plans(part, monkeypatch) -> 
     routes = {"account": "a question about a password", "weather": "a question about the weather"}
     texts = [f"is it the number {i} of " + "many words " * (i % 30) for i in range(64)]
     route = HeadgateRouter(model=f"mini/{part}", routes=routes, threshold=0.0)
-    route.batch(texts[:1])
+    route.batch(["something else"])
     core = Router(headgate.load(f"mini/{part}"), routes, threshold=0.0)
     planned = forwards(monkeypatch, lambda: core.many(texts))
-    assert forwards(monkeypatch, lambda: route.batch(texts)) == planned
-    assert forwards(monkeypatch, lambda: asyncio.run(route.abatch(texts))) == planned
+    # The names of the routes may be known from the call before: a forward less.
+    assert planned - 1 <= forwards(monkeypatch, lambda: route.batch(texts)) <= planned
+    assert planned - 1 <= forwards(monkeypatch, lambda: asyncio.run(route.abatch(texts))) <= planned
     assert planned < 10
     assert forwards(monkeypatch, lambda: [route.invoke(text) for text in texts]) >= 64
 

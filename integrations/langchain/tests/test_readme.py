@@ -13,10 +13,13 @@ import headgate
 import langchain_headgate
 from headgate.testing import ToyScorer
 from langchain_headgate import (
+    HeadgateCrossEncoder,
     HeadgateDocumentGuard,
+    HeadgateEmbeddings,
     HeadgateGrounding,
     HeadgateGuard,
     HeadgateReranker,
+    HeadgateRetriever,
     HeadgateRouter,
     HeadgateStreamGuard,
 )
@@ -24,10 +27,13 @@ from langchain_headgate import (
 pytest.importorskip("langchain_classic.retrievers")
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 CLASSES = [
+    HeadgateCrossEncoder,
     HeadgateDocumentGuard,
+    HeadgateEmbeddings,
     HeadgateGrounding,
     HeadgateGuard,
     HeadgateReranker,
+    HeadgateRetriever,
     HeadgateRouter,
     HeadgateStreamGuard,
 ]

@@ -43,6 +43,21 @@ def test_best_first_with_scores_in_copies() -> None:
         }
 
 
+def test_scores_of_an_earlier_reranker_are_replaced_all_of_them() -> None:
+    old = {"relevance_score": 7.0, "relevance_meaning": "order", "relevance_rank": 9, "relevance_span": [3, 4, 5]}
+    given = [Document(d.page_content, metadata={**d.metadata, **old}) for d in documents()]
+    fresh = toy().compress_documents(documents(), "dogs cats")
+    assert [d.metadata for d in toy().compress_documents(given, "dogs cats")] == [d.metadata for d in fresh]
+
+
+def test_nothing_of_the_metadata_is_shared() -> None:
+    given = documents()
+    before = copy.deepcopy(given)
+    for document in toy().compress_documents(given, "dogs cats"):
+        document.metadata.get("deep", {"k": []})["k"].append(2)
+    assert given == before
+
+
 def test_an_order_gives_the_models_own_number() -> None:
     reranker = HeadgateReranker(reranker=Reranker(ToyScorer(meaning="order")))
     best = reranker.compress_documents(documents(), "dogs cats")

@@ -14,11 +14,13 @@ from headgate.models.checkpoint import Checkpoint
 from headgate.runtime.batching import Forward, Ids, Work, packed, work
 from headgate.runtime.cache import CachedForward
 from headgate.runtime.device import Run
+from headgate.runtime.shared import SharedForward
 from headgate.runtime.spread import SpreadForward
+from headgate.runtime.state_cache import StateCache
 from headgate.runtime.states import Memo
 from headgate.runtime.tokenizer import Encoded, Tokenizer
 from headgate.runtime.windows import characters, windows
-from headgate.runtime.worker import SharedForward, Worker
+from headgate.runtime.worker import Worker
 from headgate.scores import Ask, Label, Scores, as_label
 
 LEAST_ROOM = 4
@@ -159,11 +161,12 @@ class Family(ABC):
             raise ValueError(f"megabytes is {megabytes!r}; expected a whole number, at least 1.")
         return self._through(CachedForward(self._core.forward, megabytes << 20))
 
-    def remembering(self, memo: Memo) -> Self:
-        """For one call: the same scorer, which runs no row that another with this memo, on its encoder, has run.
+    def remembering(self, memo: Memo | StateCache) -> Self:
+        """The same scorer, which runs no row that another with this memo, on its encoder, has run.
 
         Args:
-            memo: An empty dict, the same for every scorer of the call; all take it before the first is asked.
+            memo: A :class:`headgate.StateCache`, the same for every scorer that may read the same texts. Or, for one
+                call, an empty dict, the same for every scorer of it; all take it before the first is asked.
         """
         remember = getattr(self._core.forward, "remembering", None)
         return self if remember is None else self._through(remember(memo))

@@ -14,10 +14,12 @@ import numpy as np
 from headgate.errors import CheckpointError, LabelTooLongError
 from headgate.families.base import Core, Encoder, Family, core, cut
 from headgate.families.folding import Spot, strongest
+from headgate.families.portions import CHARACTERS, portions
 from headgate.models.calls import multi_head, sentence_vectors
 from headgate.models.checkpoint import Checkpoint, module_kinds, read_json, read_json_list
 from headgate.models.multi_head import Pooling
-from headgate.runtime.batching import Row
+from headgate.runtime.batching import Forward, Row
+from headgate.runtime.state_cache import unkept
 from headgate.runtime.tokenizer import Encoded
 from headgate.scores import Ask, Floats, Scores, as_label
 
@@ -53,8 +55,16 @@ class BiEncoder(Family):
         """
         if isinstance(texts, str):
             raise TypeError(f"texts is a str; expected a list of strings: pass [{texts[:20]!r}].")
+        wrong = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
+        if wrong is not None:
+            raise TypeError(f"text {wrong} is {type(texts[wrong]).__name__}; expected str: pass its words.")
         if role not in ("query", "document"):
             raise ValueError(f'role is {role!r}; expected "query" or "document".')
+        parts = [part.texts for portion in portions([Ask(texts, [])], CHARACTERS) for _, part in portion]
+        return np.concatenate([self._vectors(part, role) for part in parts])
+
+    def _vectors(self, texts: Sequence[str], role: Role) -> Floats:
+        """(n, d) unit rows, in one batch plan."""
         encoder = Encoder(self._core.tokenizer)
         prompt = self._prompts.get(role, "")
         encoder.add([prompt, *texts])
@@ -63,7 +73,7 @@ class BiEncoder(Family):
             for window in cut(encoder[text], self._room_for_text(encoder[prompt])):
                 rows.append(self._row(encoder[prompt], window.ids))
                 owner.append(i)
-        vectors = self._unit(rows)
+        vectors = self._unit(rows, self._core.forward if role == "query" else unkept(self._core.forward))
         out = np.zeros((len(texts), vectors.shape[1]), dtype=np.float32)
         np.add.at(out, np.array(owner, dtype=np.int64), vectors)
         return _normalized(out)
@@ -86,7 +96,7 @@ class BiEncoder(Family):
                         pairs.append((len(rows), first + j))
                         spots.append(Spot(k, i, j, span))
                     rows.append(self._row(document, ids))
-        vectors = self._unit(rows)
+        vectors = self._unit(rows, self._core.forward)
         at = np.array(pairs, dtype=np.int64).reshape(-1, 2)
         cosines = np.einsum("pd,pd->p", vectors[at[:, 0]], vectors[at[:, 1]])
         return strongest(asks, encoder, spots, cosines.tolist(), "order")
@@ -106,10 +116,10 @@ class BiEncoder(Family):
     def _row(self, prompt: Encoded, ids: np.ndarray[tuple[int], np.dtype[np.int32]]) -> Row:
         return self._core.tokenizer.single.row(np.concatenate([prompt.ids, ids]), types=self._core.types)
 
-    def _unit(self, rows: Sequence[Row]) -> Floats:
+    def _unit(self, rows: Sequence[Row], forward: Forward) -> Floats:
         if not rows:
             return np.zeros((0, 0), dtype=np.float32)
-        return _normalized(np.stack(self._core.forward(rows)))
+        return _normalized(np.stack(forward(rows)))
 
 
 def _normalized(x: Floats) -> Floats:

@@ -1,5 +1,7 @@
 """A module of transformers from a configuration and weights; what is missing raises: it would be filled with noise."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -11,6 +13,8 @@ import transformers
 from torch import Tensor, nn
 
 from headgate.errors import CheckpointError
+
+_ORIGINS = {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version"}
 
 
 def settings_of(config: Mapping[str, Any], where: Path) -> transformers.PreTrainedConfig:
@@ -73,6 +77,16 @@ def filled(make: Callable[..., Any], weights: Mapping[str, Tensor], *, where: Pa
             "expected all of them, since the rest would be random. Is it the right family and folder?"
         )
     return model.eval().requires_grad_(False)
+
+
+def contents(module: nn.Module) -> str:
+    """A digest of a module of transformers: all its weights, and its configuration but for where it came from."""
+    settings = {k: v for k, v in module.config.to_dict().items() if k not in _ORIGINS}  # type: ignore[operator, union-attr]
+    sha = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, value in sorted(module.state_dict().items()):
+        sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        sha.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def multi_head(checkpoint: Checkpoint, heads: Mapping[str, int], pooling: Poolin
     said = pooling or checkpoint.settings.get("pooling") or checkpoint.config.get("pooling") or "cls"
     if said not in ("cls", "mean"):
         raise CheckpointError(f"{checkpoint.folder} pools by {said!r}; expected cls or mean.")
-    encoder = checkpoint.encoder(config, "" if bare else "backbone.")
+    encoder = checkpoint.encoder(config, "" if bare else "backbone.", alike=True)
     hidden = int(checkpoint.body.hidden_size)  # which config.json may call "dim" or "d_model"
     normalize = bool(checkpoint.config.get("normalize", False))
     model = MultiHead(encoder, heads, hidden=hidden, pooling=said, normalize=normalize)
@@ -71,7 +71,8 @@ def head_logits(model: MultiHead, heads: Sequence[str]) -> FromStates:
 
     @torch.inference_mode()
     def read(states: Array) -> Array:
-        found = model.read(torch.from_numpy(states).to(next(model.heads.parameters()).device), heads)
+        there = torch.from_numpy(states).to(next(model.heads.parameters()).device)
+        found = model.read(model.scaled(there), heads)
         logits: Array = torch.cat([found[name] for name in heads], dim=-1).cpu().numpy()
         return logits
 
@@ -80,7 +81,16 @@ def head_logits(model: MultiHead, heads: Sequence[str]) -> FromStates:
 
 def sentence_vectors(model: MultiHead) -> FromStates:
     """(rows, hidden) pooled states."""
-    return _from_states(model, _pooled(model), lambda states: states)
+    raw = _pooled(model)
+
+    def call(batch: Batch) -> Tensor:
+        return model.scaled(raw(batch))
+
+    def read(states: Array) -> Array:
+        vectors: Array = model.scaled(torch.from_numpy(states)).numpy()
+        return vectors
+
+    return _from_states(model, call, read)
 
 
 def token_states(model: MultiHead) -> FromStates:
@@ -89,15 +99,14 @@ def token_states(model: MultiHead) -> FromStates:
 
 
 def _from_states(model: MultiHead, alone: Module, read: Callable[[Array], Array] | None) -> FromStates:
-    key = (model.backbone, model.pooling, model.normalize)  # what pooled states depend on
-    return FromStates(alone, _states(model), _pooled(model), key, read)
+    return FromStates(alone, _states(model), _pooled(model), model.backbone, model.pooling, read)
 
 
-def _pooled(model: MultiHead) -> Module:
+def _pooled(model: MultiHead) -> Callable[[Batch], Tensor]:
     model = model.reading_pooled()
 
     def call(batch: Batch) -> Tensor:
-        return model.pool(model.encode(batch.ids, mask_for(model.backbone, batch), batch.types), batch.mask)
+        return model.pool_raw(model.encode(batch.ids, mask_for(model.backbone, batch), batch.types), batch.mask)
 
     return call
 
@@ -105,7 +114,7 @@ def _pooled(model: MultiHead) -> Module:
 def _states(model: MultiHead) -> Module:
     def call(batch: Batch) -> list[Tensor]:
         states = model.encode(batch.ids, mask_for(model.backbone, batch), batch.types)
-        pooled = model.pool(states, batch.mask)
+        pooled = model.pool_raw(states, batch.mask)
         return [torch.cat([s[:n].float(), p[None]]) for s, n, p in zip(states, batch.lengths, pooled, strict=True)]
 
     return call

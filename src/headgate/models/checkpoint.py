@@ -19,7 +19,7 @@ import transformers
 from torch import Tensor, nn
 
 from headgate.errors import CheckpointError, DeviceError
-from headgate.models.building import built, settings_of
+from headgate.models.building import built, contents, settings_of
 from headgate.models.onnx_export import Source, onnx_encoder
 from headgate.models.packed.encoder import PackedEncoder, can_pack
 from headgate.models.storage import Unpacked, read_tensors, samples, weight_files
@@ -116,13 +116,15 @@ class Checkpoint:
         """The weights whose names begin with ``prefix``, without it."""
         return {k.removeprefix(prefix): self.tensors[k] for k in self.tensors if k.startswith(prefix)}
 
-    def encoder(self, config: Json, prefix: str, *, plain: bool = False) -> nn.Module:
+    def encoder(self, config: Json, prefix: str, *, plain: bool = False, alike: bool = False) -> nn.Module:
         """The encoder of ``config`` with the weights under ``prefix``, shared in memory.
 
         Args:
             config: Of transformers.
             prefix: Of the names of its weights.
             plain: The module of transformers itself, for who wants more of it than the states of the last layer.
+            alike: Share it with other folders that hold the very same encoder, as heads fitted on one do; its weights
+                are read once more to tell.
         """
         backend = "transformers" if plain else self.backend
         numbers = (self.device, self.dtype, self.chosen)
@@ -134,8 +136,11 @@ class Checkpoint:
                 pooler = any(k.startswith("pooler.") for k in weights)
                 alone = config.get("model_type") in _WITH_DECODER and not self.has(f"{prefix}decoder.")
                 auto = "AutoModelForTextEncoding" if alone else "AutoModel"
-                found = self._running(self._built(config, weights, auto=auto, pooler=pooler), backend, prefix)
-                _SHARED[key] = found
+                inner = self._built(config, weights, auto=auto, pooler=pooler)
+                own = (contents(inner), *map(str, numbers), backend) if alike else key
+                found = _SHARED.get(own)
+                found = self._running(inner, backend, prefix) if found is None else found
+                _SHARED[key] = _SHARED[own] = found
         return found
 
     def classifier(self, logits: int) -> nn.Module:

@@ -71,16 +71,22 @@ class MultiHead(nn.Module):
         return states
 
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
-        """Turn states (B, S, D) into one float32 vector a row (B, D)."""
+        """Turn states (B, S, D) into one float32 vector a row (B, D), as the heads read it."""
+        return self.scaled(self.pool_raw(states, mask))
+
+    def pool_raw(self, states: Tensor, mask: Tensor) -> Tensor:
+        """The same at the length it has: what every model with this encoder and this pooling shares."""
         with torch.autocast(states.device.type, enabled=False):
             states = states.float()
             if self.pooling == "cls":
-                pooled = states[:, 0]
-            else:
-                # Padding is masked out of the sum, so a row does not depend on its batch mates.
-                real = there(mask, states.device).to(states.dtype).unsqueeze(-1)
-                pooled = (states * real).sum(1) / real.sum(1).clamp(min=1.0)
-            return nn.functional.normalize(pooled, dim=-1) if self.normalize else pooled
+                return states[:, 0]
+            # Padding is masked out of the sum, so a row does not depend on its batch mates.
+            real = there(mask, states.device).to(states.dtype).unsqueeze(-1)
+            return (states * real).sum(1) / real.sum(1).clamp(min=1.0)
+
+    def scaled(self, pooled: Tensor) -> Tensor:
+        """Pooled states (B, D), brought to length 1 where the heads want that."""
+        return nn.functional.normalize(pooled, dim=-1) if self.normalize else pooled
 
     def forward(
         self, ids: Tensor, mask: Tensor, types: Tensor | None = None, heads: Sequence[str] | None = None

@@ -85,6 +85,41 @@ def packed(forward: Forward) -> bool:
     return bool(getattr(forward, "packed", False))
 
 
+class Via:
+    """A Forward that is asked in another way; of itself it says what the other one says.
+
+    Args:
+        forward: Whose model runs the rows.
+        ask: Has it run them.
+    """
+
+    def __init__(self, forward: Forward, ask: Forward) -> None:
+        self._forward, self._ask = forward, ask
+
+    def __call__(self, rows: Sequence[Row]) -> list[Array]:
+        """One array a row, in order."""
+        return self._ask(rows)
+
+    @property
+    def max_tokens(self) -> int:
+        """Of a batch."""
+        return budget(self._forward)
+
+    @property
+    def packed(self) -> bool:
+        """As the other one."""
+        return packed(self._forward)
+
+    @property
+    def work(self) -> Work:
+        """Of the other one."""
+        return work(self._forward)
+
+    def close(self) -> None:
+        """Close the other one."""
+        getattr(self._forward, "close", lambda: None)()
+
+
 BATCH = 32
 """What a batch costs beside its rows, as one part in so many of the budget: about 6 ms on two cores."""
 

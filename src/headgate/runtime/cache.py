@@ -8,7 +8,8 @@ from functools import partial
 
 import numpy as np
 
-from headgate.runtime.batching import Array, Forward, Row, Work, budget, work
+from headgate.runtime.batching import Array, Forward, Row, Via, Work, budget, work
+from headgate.runtime.state_cache import StateCache
 from headgate.runtime.states import Memo
 
 
@@ -32,10 +33,10 @@ class CachedForward:
         """One array a row, in order."""
         return self._asking(self._forward, rows)
 
-    def remembering(self, memo: Memo) -> Forward:
-        """For one call: the same memory, over the forward inside as :mod:`headgate.runtime.states` has it."""
+    def remembering(self, memo: Memo | StateCache) -> Forward:
+        """The same memory, over the forward inside as :mod:`headgate.runtime.states` has it."""
         inside = getattr(self._forward, "remembering", None)
-        return self if inside is None else partial(self._asking, inside(memo))
+        return self if inside is None else Via(self, partial(self._asking, inside(memo)))
 
     def _asking(self, forward: Forward, rows: Sequence[Row]) -> list[Array]:
         if os.getpid() != self._process:  # another thread of the parent may have held the lock

@@ -1,7 +1,7 @@
 """Several readers of one encoder's states: within a call, a row goes through the encoder once.
 
 Heads, embeddings and late interaction on one encoder differ in what they read off its states. Who asks first has the
-encoder run; the others read what it said.
+encoder run; the others read what it said. A :class:`headgate.StateCache` does the same from call to call.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ KEPT_BYTES = 512 << 20
 Memo = MutableMapping[Hashable, object]
 """What the scorers of one call share; empty at its beginning."""
 
+Key = tuple[bytes, bytes, int]
+"""Of a row."""
+
 
 @dataclass(frozen=True, eq=False)
 class FromStates:
@@ -34,19 +37,27 @@ class FromStates:
         alone: What runs where nobody else reads them.
         states: For each row (tokens + 1, hidden): its token states, and behind them the pooled one.
         pooled: (rows, hidden).
-        key: Equal for modules whose states are the same.
+        encoder: What gives the states; the same object, the same states.
+        pooling: How they are pooled.
         read: (n, hidden) pooled states to what ``alone`` gives; None takes ``states`` as they are.
     """
 
     alone: Module
     states: Module
     pooled: Module
-    key: Hashable
+    encoder: object
+    pooling: Hashable
     read: Callable[[Array], Array] | None
 
     def __call__(self, batch: Batch) -> torch.Tensor | Sequence[torch.Tensor]:
         """One tensor a row."""
         return self.alone(batch)
+
+    def of(self, states: Sequence[Array]) -> list[Array]:
+        """What ``alone`` gives, of the states of at least one row: its token states or, where they do, the pooled."""
+        if self.read is None:
+            return list(states)
+        return list(self.read(np.stack([s[-1] if s.ndim > 1 else s for s in states])))
 
 
 @dataclass(eq=False)
@@ -62,10 +73,10 @@ class Seen:
 
     readers: int = 0
     whole: bool = False
-    kept: dict[tuple[bytes, bytes, int], Array] = field(default_factory=dict)
+    kept: dict[Key, Array] = field(default_factory=dict)
     size: int = 0
 
-    def keep(self, key: tuple[bytes, bytes, int], array: Array) -> None:
+    def keep(self, key: Key, array: Array) -> None:
         """Hold it while there is room: those that came first stay, since everybody asks in the same order."""
         if key not in self.kept and self.size + array.nbytes <= KEPT_BYTES:
             self.kept[key] = np.array(array)  # a row of a batch would keep the whole batch in memory
@@ -79,6 +90,24 @@ class Through(Protocol):
         """One array a row, in order; None is the module that it was made with."""
 
 
+class Readable(Protocol):
+    """A Forward whose encoder others may read too."""
+
+    @property
+    def reads(self) -> FromStates | None:
+        """What it reads off which states; None where it shares none, or was closed."""
+        ...
+
+    @property
+    def through(self) -> Through:
+        """Its rows, through any module of its model."""
+        ...
+
+    def __call__(self, rows: Sequence[Row]) -> list[Array]:
+        """One float32 array a row, in order."""
+        ...
+
+
 class Remembering:
     """A Forward for one call, which runs no row that another reader of the same states has run.
 
@@ -89,7 +118,7 @@ class Remembering:
     """
 
     def __init__(self, through: Through, module: FromStates, memo: Memo) -> None:
-        found = memo.setdefault(("states", module.key), Seen())
+        found = memo.setdefault(("states", module.encoder, module.pooling), Seen())
         assert isinstance(found, Seen)
         self._through, self._module, self._seen = through, module, found
         found.readers += 1
@@ -108,6 +137,4 @@ class Remembering:
         states = [found[key] if key in found else self._seen.kept[key] for key in keys]
         for key, array in found.items():
             self._seen.keep(key, array)
-        if self._module.read is None:
-            return states
-        return list(self._module.read(np.stack([s[-1] if whole else s for s in states])))
+        return self._module.of(states)

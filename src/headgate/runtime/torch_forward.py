@@ -14,7 +14,8 @@ import torch
 from headgate.errors import ClosedError
 from headgate.runtime.batching import Answers, Array, Forward, Row, Work, run
 from headgate.runtime.device import fetched, there, token_budget
-from headgate.runtime.states import FromStates, Memo, Remembering
+from headgate.runtime.state_cache import StateCache, remembering
+from headgate.runtime.states import FromStates, Memo
 
 log = logging.getLogger(__name__)
 
@@ -86,10 +87,14 @@ class TorchForward:
             raise ClosedError("this scorer was closed; load it again to go on.")
         return run(rows, self.max_tokens, partial(self._launch, module=module), packed=self.packed)
 
-    def remembering(self, memo: Memo) -> Forward:
-        """For one call: the same, which runs no row that another reader of the same states has run."""
-        module = self._module
-        return Remembering(self.through, module, memo) if isinstance(module, FromStates) else self
+    @property
+    def reads(self) -> FromStates | None:
+        """What it reads off which states; None where its module shares none, or is closed."""
+        return self._module if isinstance(self._module, FromStates) else None
+
+    def remembering(self, memo: Memo | StateCache) -> Forward:
+        """The same, which runs no row that another reader of the same states has left in the memo."""
+        return remembering(self, memo)
 
     def close(self) -> None:
         """Let go of the model; its memory is free once no other scorer shares it."""

@@ -22,8 +22,8 @@ from collections.abc import Callable, Sequence
 from operator import index
 
 from headgate.errors import ClosedError, OverloadedError, ScorerError
-from headgate.runtime.batching import Array, Forward, Row, Work, budget, packed, partition, work
-from headgate.runtime.request import Answer, Batch, Request, wait
+from headgate.runtime.batching import Forward, Row, packed, partition
+from headgate.runtime.request import Answer, Batch, Request
 
 log = logging.getLogger(__name__)
 
@@ -89,47 +89,6 @@ class Worker:
     def _start(self) -> None:
         self._process, self._queue = os.getpid(), _Queue(*self._settings)
         weakref.finalize(self, self._queue.end).atexit = False
-
-
-class SharedForward:
-    """A Forward whose rows a worker runs, together with those of other callers.
-
-    Args:
-        forward: What is asked.
-        worker: Whose thread asks it; None takes one of its own, which is closed with it.
-    """
-
-    def __init__(self, forward: Forward, worker: Worker | None = None) -> None:
-        if not isinstance(worker, Worker | None):
-            raise TypeError(f"worker is {worker!r}; expected a headgate.Worker, or None for one of its own.")
-        self._forward, self._worker, self._own = forward, worker or Worker(), worker is None
-
-    @property
-    def max_tokens(self) -> int:
-        """Of a batch of the forward inside."""
-        return budget(self._forward)
-
-    @property
-    def work(self) -> Work:
-        """Of the forward inside."""
-        return work(self._forward)
-
-    def __call__(self, rows: Sequence[Row]) -> list[Array]:
-        """One float32 array a row, in order; raises as :meth:`Worker.submit` and the forward do."""
-        if self._worker.here:  # shared twice
-            return self._forward(rows)
-        answer = self._worker.submit(self._forward, rows, max_tokens=self.max_tokens)
-        try:
-            return wait(answer)
-        except BaseException:
-            answer.cancel()  # interrupted: nobody wants the rest
-            raise
-
-    def close(self) -> None:
-        """Release the model."""
-        if self._own:
-            self._worker.close()
-        getattr(self._forward, "close", lambda: None)()
 
 
 class _Queue:

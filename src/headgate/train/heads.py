@@ -20,7 +20,7 @@ from headgate.evaluate.rows import Source
 from headgate.families.base import Encoder, core, cut
 from headgate.families.multi_head import Head, Kind, MultiHeadClassifier
 from headgate.loading import open_checkpoint
-from headgate.models.calls import head_logits, sentence_vectors
+from headgate.models.calls import head_logits, multi_head, sentence_vectors
 from headgate.models.checkpoint import Checkpoint
 from headgate.models.multi_head import MultiHead, Pooling
 from headgate.train.common import different
@@ -102,7 +102,10 @@ def fit_heads(  # noqa: PLR0913  one call, everything by name
         weight, bias = fit(read[own], torch.from_numpy(target[said]), every[name].kind, l2, weights.get(name))
         model.heads[name].load_state_dict({"weight": weight, "bias": bias})
     if out is None:
-        return _in_memory(checkpoint, model, every, fitted)
+        # As a folder would be loaded: it shares the encoder of its base, and runs as fast.
+        served = open_checkpoint(base, revision=revision, device=device, max_length=max_length, backend="auto")
+        model.backbone = multi_head(served, {}, model.pooling).backbone
+        return _in_memory(served, model, every, fitted)
     save(Path(out), checkpoint, model, every, changed=fitted)
     return loaded(out)
 

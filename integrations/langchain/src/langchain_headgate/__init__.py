@@ -1,10 +1,13 @@
-"""headgate in LangChain: rerank and guard retrieved documents, route inputs, guard and check answers."""
+"""headgate in LangChain: embed, retrieve and rerank documents, route inputs, guard and check answers."""
 
 from typing import TYPE_CHECKING
 
+from langchain_headgate.cross_encoders import HeadgateCrossEncoder
+from langchain_headgate.embeddings import HeadgateEmbeddings
 from langchain_headgate.groundings import HeadgateGrounding, UngroundedError
 from langchain_headgate.guards import Checked, GuardBlockedError, HeadgateDocumentGuard, HeadgateGuard
 from langchain_headgate.rerankers import HeadgateReranker
+from langchain_headgate.retrievers import HeadgateRetriever
 from langchain_headgate.routers import HeadgateRouter, NoRouteError, Routed
 from langchain_headgate.streams import HeadgateStreamGuard
 
@@ -14,10 +17,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Checked",
     "GuardBlockedError",
+    "HeadgateCrossEncoder",
     "HeadgateDocumentGuard",
+    "HeadgateEmbeddings",
     "HeadgateGrounding",
     "HeadgateGuard",
     "HeadgateReranker",
+    "HeadgateRetriever",
     "HeadgateRouter",
     "HeadgateStreamGuard",
     "NoRouteError",

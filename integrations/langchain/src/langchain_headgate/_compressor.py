@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Any
 
 from langchain_core.callbacks import Callbacks
@@ -45,19 +44,3 @@ class TracedCompressor(BaseDocumentCompressor):
             return await away(compress, work)
 
         return RunnableLambda(compress, acompress, name=type(self).__name__)
-
-
-def page_content(document: Document) -> str:
-    """The words of a document.
-
-    Raises:
-        TypeError: Something else came.
-    """
-    if not isinstance(document, Document):
-        raise TypeError(f"a document is {type(document).__name__}; expected langchain_core Document.")
-    return document.page_content
-
-
-def annotated(document: Document, metadata: dict[str, Any]) -> Document:
-    """A copy with more metadata: retrievers may cache and share the documents they return."""
-    return document.model_copy(update={"metadata": {**deepcopy(document.metadata), **metadata}})

@@ -79,8 +79,19 @@ class Lazy(Serializable):
         ready = getattr(self, self._ready)
         return super().__deepcopy__({**(memo or {}), id(ready): ready})  # shared: it is frozen and holds a model
 
-    @field_serializer("reranker", "router", "guard", "grounding", "scorer", when_used="unless-none", check_fields=False)
-    def _refuse_to_dump(self, noun: object) -> None:
+    @field_serializer(
+        "reranker",
+        "router",
+        "guard",
+        "grounding",
+        "scorer",
+        "embedder",
+        when_used="unless-none",
+        check_fields=False,
+    )
+    def _refuse_to_dump(self, noun: object) -> object:
+        if isinstance(noun, str):  # a name, where a field takes either
+            return noun
         # It holds a model; leaving it out in silence would describe another object.
         raise ValueError(
             f"a ready {type(noun).__name__} can't be written as data; expected scalars: "

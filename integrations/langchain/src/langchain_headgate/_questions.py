@@ -14,9 +14,6 @@ from langchain_headgate._state import words
 LONGEST = 240
 """Characters of instructions that may stand for a hypothesis; what is longer says more than one thing."""
 
-STOCK: dict[str, Any] = {"is_risky": {"true": "deletes, sends or pays", "false": "reads or searches"}}
-"""Words for what LangChain's own middlewares ask in a paragraph: AutoModeMiddleware, whether a tool call is risky."""
-
 Words = str | Label
 Hypotheses = Words | list[Words] | dict[str, Words | list[Words]]
 Kind: TypeAlias = Noul | Choice | Score

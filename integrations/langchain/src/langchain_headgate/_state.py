@@ -13,6 +13,9 @@ _ENCODED = re.compile(r"[\w.+/=-]*", re.ASCII)
 _MEDIA = {"image", "image_url", "input_image", "audio", "input_audio", "video", "file"}
 _NO_WORDS = {"type", "base64", "data", "mime_type", "media_type", "source_type", "format", "detail", "id", "file_id"}
 
+STOCK: dict[str, Any] = {"is_risky": {"true": "deletes, sends or pays", "false": "reads or searches"}}
+"""Words for what LangChain's own middlewares ask in a paragraph: AutoModeMiddleware, whether a tool call is risky."""
+
 
 def rendered(state: object) -> str:
     """A state as text, the same for the same state; nothing is cut.

@@ -14,7 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 from headgate import Ask, Calibration, HeadgateError, LabelError, LabelTooLongError, Scorer, Scores, judge
 from headgate.hosting import away
 from langchain_headgate._lazy import STRICT, Lazy
-from langchain_headgate._state import rendered
+from langchain_headgate._state import STOCK, rendered
 
 try:
     from langchain_core.decisions import BaseDecisionModel, ClassifierRequest, ClassifierResponse, Question, State
@@ -24,7 +24,7 @@ except ImportError as error:
         'newer: pip install --upgrade "langchain-core>=1.8"'
     ) from error
 
-from langchain_headgate._questions import STOCK, Answer, Asked, Hypotheses, Kind, paragraph, read_questions
+from langchain_headgate._questions import Answer, Asked, Hypotheses, Kind, paragraph, read_questions
 
 
 class HeadgateDecisionModel(Lazy, BaseDecisionModel):

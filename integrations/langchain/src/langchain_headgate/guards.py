@@ -11,8 +11,9 @@ from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
 from headgate import Guard, HeadgateError, Label, Logged, Rule, Scorer, Verdict
-from langchain_headgate._compressor import TracedCompressor, annotated, page_content
+from langchain_headgate._compressor import TracedCompressor
 from langchain_headgate._lazy import STRICT, Restorable
+from langchain_headgate._metadata import annotated, guarded, page_content
 from langchain_headgate._runnable import Judge, Judged, Read, entry
 
 
@@ -104,7 +105,7 @@ class HeadgateDocumentGuard(Rules, TracedCompressor):
             return {"documents": [], "verdicts": []}
         guard: Guard | Logged[Verdict] = self._noun()
         verdicts = guard.many([page_content(d) for d in documents])
-        kept = [_checked(d, v) for d, v in zip(documents, verdicts, strict=True) if not v.blocks]
+        kept = [annotated(d, guarded(d, v)) for d, v in zip(documents, verdicts, strict=True) if not v.blocks]
         return {"documents": kept, "verdicts": [asdict(v) for v in verdicts]}
 
 
@@ -184,9 +185,3 @@ class HeadgateGuard(Rules, Judge):
         # The id of the answer, so that LangGraph puts the refusal in its place.
         own = answer.id if isinstance(answer, AIMessage) else None
         return AIMessage(self.refusal, id=own, response_metadata={"guard": asdict(verdict)})
-
-
-def _checked(document: Document, verdict: Verdict) -> Document:
-    before = document.metadata.get("guard_probabilities")
-    earlier = before if isinstance(before, Mapping) else {}
-    return annotated(document, {"guard_probabilities": {**earlier, **verdict.probabilities}})

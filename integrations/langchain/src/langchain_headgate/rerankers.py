@@ -1,16 +1,16 @@
 """Order retrieved documents for the query."""
 
 from dataclasses import asdict, replace
-from numbers import Real
 from typing import Any, ClassVar, Literal
 
 from langchain_core.documents import Document
 from pydantic import Field, InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
-from headgate import Hit, Label, Reranker, Scorer
-from langchain_headgate._compressor import TracedCompressor, annotated, page_content
+from headgate import Label, Reranker, Scorer
+from langchain_headgate._compressor import TracedCompressor
 from langchain_headgate._lazy import STRICT, Lazy
+from langchain_headgate._metadata import annotated, first_stage, page_content, relevance
 
 
 class HeadgateReranker(Lazy, TracedCompressor):
@@ -85,27 +85,6 @@ class HeadgateReranker(Lazy, TracedCompressor):
         rerank: Reranker = self._noun()
         if rerank.text is None:
             rerank = replace(rerank, text=page_content)
-        prior = None if self.prior_key is None else [_prior(d, self.prior_key) for d in documents]
-        hits = rerank(query, documents, prior=prior)
-        best = [annotated(documents[hit.index], _metadata(hit, i + 1)) for i, hit in enumerate(hits)]
+        hits = rerank(query, documents, prior=first_stage(documents, self.prior_key))
+        best = [annotated(documents[hit.index], relevance(hit, i + 1)) for i, hit in enumerate(hits)]
         return {"documents": best, "hits": [asdict(hit) for hit in hits]}
-
-
-def _metadata(hit: Hit, rank: int) -> dict[str, Any]:
-    probable = hit.probability is not None
-    return {
-        "relevance_score": hit.probability if probable else hit.log_odds,
-        "relevance_meaning": "probability" if probable else "order",
-        "relevance_rank": rank,
-        "relevance_span": list(hit.span),
-    }
-
-
-def _prior(document: Document, key: str) -> float:
-    value = document.metadata.get(key)
-    if not isinstance(value, Real):
-        raise ValueError(
-            f"metadata[{key!r}] of document {document.page_content[:60]!r} is {value!r}; expected the first "
-            "stage's score: have the retriever write it, or leave prior_key out."
-        )
-    return float(value)

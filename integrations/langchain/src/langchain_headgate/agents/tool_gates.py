@@ -15,7 +15,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.types import Command, interrupt
 
-from langchain_headgate._questions import STOCK
+from langchain_headgate._state import STOCK
 from langchain_headgate.agents._decisions import BaseDecisionModel, Noul, NoulCriteria, one_of, probability
 
 ToolAbstain = Literal["ask", "block", "allow"]
