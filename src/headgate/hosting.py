@@ -33,7 +33,7 @@ A = TypeVar("A", bound="AsyncIterable[Any]")
 THREADS = 64
 """Calls that :func:`away` lets wait for the device at the same time; more of them queue up."""
 
-AT_WORK = 4
+AT_WORK = 2
 """Of these, how many may do more than wait for a worker: each competes with the event loop for the interpreter."""
 
 
