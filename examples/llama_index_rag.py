@@ -1,4 +1,4 @@
-"""LlamaIndex: retrieve, guard and rerank, embedded by the model that comes along; a selector says what was asked for."""
+"""LlamaIndex: retrieve with embeddings of headgate, guard and rerank; a selector says what is asked for."""
 
 from corpus import POISONED, passages, read
 from llama_index.core import VectorStoreIndex
