@@ -60,11 +60,15 @@ def blocks(words: str) -> list[Block]:
     return found
 
 
-def lacking(path: Path) -> list[str]:
-    """Those of NEWER that a page's code imports and that are not installed."""
-    code = "\n".join(block.code for block in blocks(path.read_text("utf-8")))
+def newer(code: str) -> list[str]:
+    """Those of NEWER that a piece of code imports and that are not installed."""
     imported = re.findall(r"^(?:from|import) ([\w.]+)", code, re.MULTILINE)
     return [module for module in NEWER if module in imported and find_spec(module) is None]
+
+
+def lacking(path: Path) -> list[str]:
+    """The same of all code on a page."""
+    return newer("\n".join(block.code for block in blocks(path.read_text("utf-8"))))
 
 
 def printed(path: Path) -> Iterator[tuple[Block, str]]:

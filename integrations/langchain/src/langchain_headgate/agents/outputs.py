@@ -37,8 +37,9 @@ class HeadgateOutputGuardMiddleware(StreamRules, Middleware):
 
     Args:
         model, family, revision, device, dtype, template, classes, max_length: As in ``headgate.load``.
-        forbid, threshold, unreadable, on_overflow, config, guard: As in :class:`langchain_headgate.HeadgateStreamGuard`.
-        language, on_broken, replacement, context, lookahead, max_held, reasoning: As there.
+        forbid, threshold, unreadable, on_overflow, config: As in :class:`langchain_headgate.HeadgateGuard`.
+        language, on_broken, replacement, context, lookahead, max_held, reasoning, guard: As in
+            :class:`langchain_headgate.HeadgateStreamGuard`.
         refusal: What is said where a message is halted, behind what was shown of it; None says nothing, which some
             providers refuse to read in the next turn.
         key: What stands in the brackets of ``name``; the rules, where it is left out.
