@@ -20,8 +20,9 @@ demo: $(STAMP) ## retrieve, rerank, guard and route: once through LangChain, onc
 	@$(PY) examples/demo.py
 
 NEWEST := $(VENV)/newest
-test-newest: $(NEWEST)/made ## run the LangChain tests with the newest langchain-core and langchain
+test-newest: $(NEWEST)/made ## run the LangChain tests and pages with the newest langchain-core and langchain
 	$(NEWEST)/bin/python -m pytest integrations/langchain/tests $(ARGS)
+	$(NEWEST)/bin/python -m pytest tests/test_docs.py -k "decisions or langchain"
 
 # A resolver may stop before the newest LangChain, because other packages' pins hold it back. So it lies in a venv of its
 # own, without its dependencies, in front of everything that .venv has.

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -25,6 +26,10 @@ _BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _NUMBER = re.compile(r" *(-?\d+\.\d*(?:e[-+]\d+)?)(?!\d) *")  # numpy pads them
+
+
+NEWER = ("langchain_core.decisions",)
+"""Modules that the LangChain which pip resolves may not have yet; a page that imports one runs beside the newest."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,17 @@ def blocks(words: str) -> list[Block]:
         )
         found.append(Block(words.count("\n", 0, match.start()) + 1, code or "", text))
     return found
+
+
+def newer(code: str) -> list[str]:
+    """Those of NEWER that a piece of code imports and that are not installed."""
+    imported = re.findall(r"^(?:from|import) ([\w.]+)", code, re.MULTILINE)
+    return [module for module in NEWER if module in imported and find_spec(module) is None]
+
+
+def lacking(path: Path) -> list[str]:
+    """The same of all code on a page."""
+    return newer("\n".join(block.code for block in blocks(path.read_text("utf-8"))))
 
 
 def printed(path: Path) -> Iterator[tuple[Block, str]]:

@@ -2,7 +2,6 @@ import asyncio
 import json
 import math
 import pickle
-import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -527,19 +526,3 @@ class TestMini:
         assert model.invoke({"state": "Thank you for the flowers.", "questions": bad}).nouls["bad"].noul < 0.5
         with pytest.raises(UnknownLabelError, match="angry"):
             model.invoke({"state": "hello", "questions": {"q": Noul(instructions="angry")}})
-
-
-def test_docs_say_what_happens(capsys) -> None:
-    if not MINI.is_file():
-        pytest.skip("this checkout has no mini")
-    page = (Path(__file__).parents[3] / "docs" / "decisions.md").read_text(encoding="utf-8")
-    names: dict = {}
-    for code, shown in re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", page, re.DOTALL):
-        exec(code, names)
-        said, shown = capsys.readouterr().out.split(), shown.split()
-        numbers = [re.fullmatch(r"\d+\.\d+", word) is not None for word in shown]
-        assert [w for w, n in zip(said, numbers, strict=True) if not n] == [
-            w for w, n in zip(shown, numbers, strict=True) if not n
-        ]
-        ours, theirs = ([float(w) for w, n in zip(x, numbers, strict=True) if n] for x in (said, shown))
-        assert ours == pytest.approx(theirs, abs=0.05)

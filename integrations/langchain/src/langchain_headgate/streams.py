@@ -43,8 +43,8 @@ class HeadgateStreamGuard(StreamRules, Batched[Chunk, Chunk]):
     answers, all of a batch in one call, and give the same text.
 
     Args:
-        model, family, revision, device, dtype, template, classes, max_length, forbid, threshold, unreadable,
-            on_overflow, config: As in :class:`HeadgateGuard`.
+        model, family, revision, device, dtype, template, classes, max_length: As in ``headgate.load``.
+        forbid, threshold, unreadable, on_overflow, config: As in :class:`HeadgateGuard`.
         language: Of the answer, as an ISO code, for where sentences end.
         on_broken: What becomes of a sentence that breaks a rule: "release", "annotate", "redact" or "halt"; by rule, a
             rule without a policy halts.

@@ -30,8 +30,8 @@ class HeadgateInputGuardMiddleware(Guarding):
     ``response_metadata``. Put it first in the list: then nothing runs before it. Images in messages are not read.
 
     Args:
-        model, family, revision, device, dtype, template, classes, max_length, forbid, threshold, unreadable, guard:
-            As in :class:`langchain_headgate.HeadgateGuard`.
+        model, family, revision, device, dtype, template, classes, max_length: As in ``headgate.load``.
+        forbid, threshold, unreadable, on_overflow, config, guard: As in :class:`langchain_headgate.HeadgateGuard`.
         turns: How many of the user's turns are read, as one text; None, all of them. A turn is all they said since
             the last answer, in one message or several.
         each_step: Judge before every call of the model, for agents that users interrupt; else once, at the start.

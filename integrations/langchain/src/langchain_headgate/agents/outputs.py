@@ -36,8 +36,9 @@ class HeadgateOutputGuardMiddleware(StreamRules, Middleware):
     such a model said is judged afterwards: the state is guarded, and what was streamed is not.
 
     Args:
-        model, family, revision, device, dtype, template, classes, max_length, forbid, threshold, unreadable, language,
-            on_broken, replacement, context, lookahead, max_held, reasoning, guard: As in
+        model, family, revision, device, dtype, template, classes, max_length: As in ``headgate.load``.
+        forbid, threshold, unreadable, on_overflow, config: As in :class:`langchain_headgate.HeadgateGuard`.
+        language, on_broken, replacement, context, lookahead, max_held, reasoning, guard: As in
             :class:`langchain_headgate.HeadgateStreamGuard`.
         refusal: What is said where a message is halted, behind what was shown of it; None says nothing, which some
             providers refuse to read in the next turn.

@@ -55,8 +55,8 @@ class HeadgateToolGuardMiddleware(ToolWatch):
     verdict, passes too, is in the ToolMessage's ``response_metadata["guard_verdicts"][name]``.
 
     Args:
-        model, family, revision, device, dtype, template, classes, max_length, forbid, threshold, unreadable, guard:
-            As in :class:`langchain_headgate.HeadgateGuard`.
+        model, family, revision, device, dtype, template, classes, max_length: As in ``headgate.load``.
+        forbid, threshold, unreadable, on_overflow, config, guard: As in :class:`langchain_headgate.HeadgateGuard`.
         tools: Names of the tools to watch, or the tools; None, all of them.
         on_block: "refuse" answers in the tool's place. "raise" raises GuardBlockedError.
         refusal: What the model is told.
@@ -114,8 +114,8 @@ class HeadgateToolResultGuardMiddleware(ToolWatch):
     middlewares do with the result, they do with what was judged.
 
     Args:
-        model, family, revision, device, dtype, template, classes, max_length, forbid, threshold, unreadable, guard:
-            As in :class:`langchain_headgate.HeadgateGuard`.
+        model, family, revision, device, dtype, template, classes, max_length: As in ``headgate.load``.
+        forbid, threshold, unreadable, on_overflow, config, guard: As in :class:`langchain_headgate.HeadgateGuard`.
         tools: Names of the tools to watch, or the tools; None, all of them.
         on_block: "refuse" puts ``refusal`` in the result's place. "raise" raises GuardBlockedError.
         refusal: What the model is told.
