@@ -47,7 +47,7 @@ fix: $(STAMP) ## let ruff mend and format
 	$(VENV)/bin/ruff format .
 
 docs: $(STAMP) ## build the documentation into build/site
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 	@echo 'Open build/site/index.html'
 
 DATA ?= ../shared/data

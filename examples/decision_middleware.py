@@ -43,9 +43,8 @@ def delete_file(path: str) -> str:
     return f"({path} is gone)"
 
 
-# The stock AutoModeMiddleware asks "is_risky" in a paragraph; a small model needs words for what is done.
-risky = {"true": "deletes, sends or pays", "false": "reads or searches"}
-classifier = HeadgateDecisionModel(hypotheses={"is_risky": risky})
+# Words of yours for a question that somebody else asks: hypotheses={"is_risky": {"true": "…", "false": "…"}}.
+classifier = HeadgateDecisionModel()
 answers = classifier.invoke(
     {
         "state": "The invoice is wrong again. Fix it, now!",
