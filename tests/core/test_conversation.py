@@ -128,3 +128,27 @@ def test_a_conversation_is_not_changed():
     messages = [dict(m) for m in DICTS]
     last_turns(messages, 2)
     assert messages == DICTS
+
+
+def test_arguments_are_read_whatever_they_are_called():
+    calls = [
+        {"id": "no", "args": {"id": "one", "type": "image", "index": [{"role": "two"}]}},
+        {"type": "function", "function": {"name": "three", "arguments": "four"}},
+    ]
+    words = "one\nimage\ntwo\nthree\nfour"
+    assert last_turns([{"content": None, "tool_calls": calls}], 1) == words
+    assert last_turns([{"content": [{"type": "tool_use", "id": "no", "input": {"type": "one"}}]}], 1) == "one"
+
+
+def test_calls_that_do_not_parse_are_read():
+    broken = [{"type": "invalid_tool_call", "id": "no", "name": "one", "args": '{"two'}]
+    assert last_turns([SimpleNamespace(content="zero", invalid_tool_calls=broken)], 1) == 'zero\none\n{"two'
+
+
+def test_the_words_of_media_are_read_and_their_bytes_are_not():
+    blocks = [
+        {"type": "file", "source_type": "text", "text": "one", "mime_type": "text/plain"},
+        {"type": "audio", "base64": "no", "transcript": "two"},
+        {"type": "file", "file": {"file_data": "no"}},
+    ]
+    assert last_turns([{"content": blocks}], 1) == "one\ntwo"

@@ -220,3 +220,69 @@ def test_messages_that_came_are_not_changed() -> None:
         whole(message, policy)
         list(guarded(guard(on_broken=policy), [message], Manner()))
     assert message == before
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"reasoning": {"id": "r", "summary": [{"type": "summary_text", "text": BAD}]}},
+        {"reasoning_content": {"text": BAD, "signature": "s"}},
+        {"reasoning_details": [{"type": "reasoning.text", "text": BAD}]},
+        {"thinking": BAD},
+        {"audio": {"id": "a", "data": "AAAA", "transcript": BAD}},
+        {"parsed": {"answer": [BAD]}},
+        {"refusal": BAD},
+    ],
+    ids=lambda beside: next(iter(beside)),
+)
+def test_words_beside_the_content_are_judged_in_any_shape(beside) -> None:
+    came = chunk(FINE, additional_kwargs=beside)
+    for out in (through([came]), [whole(came)], through([came], "redact"), [whole(came, "redact")]):
+        assert SECRET not in repr([o.additional_kwargs for o in out])
+    assert total(through([came], "release")) == came  # it is kept where nothing is withheld
+
+
+def test_reasoning_of_any_shape_is_dropped() -> None:
+    for thoughts in ({"reasoning": {"summary": [{"text": THOUGHT}]}}, {"reasoning_details": [{"text": THOUGHT}]}):
+        came = chunk(FINE, additional_kwargs={**thoughts, "refusal": "kept"})
+        for out in (total(through([came], reasoning="drop")), whole(came, reasoning="drop")):
+            assert out.additional_kwargs == {"refusal": "kept"}
+            assert said(out) == FINE
+
+
+def test_blocks_are_read_at_any_depth() -> None:
+    for block in (
+        {"type": "non_standard", "value": {"text": BAD}},
+        {"type": "x", "content": [{"type": "y", "content": [{"type": "text", "text": BAD}]}]},
+        {"type": "executable_code", "executable_code": {"code": BAD}},
+        {"type": "json", "json": {"a": [BAD]}},
+        {"type": "audio", "base64": "AAAA", "transcript": BAD},
+    ):
+        assert SECRET not in repr([o.content for o in through([chunk([{**block, "index": 0}]), text(FINE, 1)])])
+
+
+def test_what_a_block_says_of_its_words_comes_with_the_last_of_them() -> None:
+    more = {"logprobs": [{"token": SECRET}], "annotations": [{"quote": SECRET}]}
+    came = chunk([{"type": "text", "text": FINE + BAD + FINE, "index": 0, "id": "b", **more}])
+    for policy in ("halt", "redact"):
+        for out in (*through([came], policy), whole(came, policy)):
+            assert SECRET not in repr(out.content)
+    assert total(through([came], "release")) == came
+
+
+def test_logprobs_of_words_that_were_withheld_are_left_out() -> None:
+    came = chunk(FINE + BAD, response_metadata={"logprobs": {"content": [{"token": SECRET}]}, "model": "m"})
+    for policy in ("halt", "redact"):
+        for out in (total(through([came], policy)), whole(came, policy)):
+            assert "logprobs" not in out.response_metadata
+            assert out.response_metadata["model"] == "m"
+    assert whole(came, "release") is came
+
+
+def test_a_parsed_copy_goes_with_the_words_it_repeats() -> None:
+    """Its own strings may say less than the sentence they come from."""
+    came = [chunk(f'{{"a": "{BAD}"}}'), chunk(additional_kwargs={"parsed": {"a": "fine"}})]
+    for policy in ("halt", "redact"):
+        assert "parsed" not in total(through(came, policy)).additional_kwargs
+        assert "parsed" not in whole(total(came), policy).additional_kwargs
+    assert total(through(came, "release")) == total(came)

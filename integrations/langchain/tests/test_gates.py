@@ -1,11 +1,11 @@
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.tools import tool
+from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
@@ -169,6 +169,10 @@ async def test_an_unsure_one_raises_or_asks() -> None:
     await asking.ainvoke(unsure, THREAD)
     with pytest.raises(ValueError, match="resumed with 'huge'"):
         await asking.ainvoke(Command(resume="huge"), THREAD)
+    asking = gated(on_abstain="ask")()
+    asking.invoke(unsure, THREAD)
+    with pytest.raises(ValueError, match=r"resumed with \{'choice': 'small'\}"):
+        asking.invoke(Command(resume={"choice": "small"}), THREAD)
 
 
 async def test_any_decision_model_will_do_and_its_failure_ends_the_run() -> None:
@@ -303,6 +307,22 @@ def test_the_decision_is_noted_in_commands_too() -> None:
     assert result(out) == ("success", "allowed")
     noted = next(m for m in out["messages"] if isinstance(m, ToolMessage)).response_metadata
     assert json.loads(json.dumps(noted)) == noted
+
+
+async def test_a_list_of_commands_comes_through_with_the_decision() -> None:
+    @tool
+    def several(tool_call_id: Annotated[str, InjectedToolCallId]) -> list:
+        """Say two things."""
+        done = Command(update={"messages": [ToolMessage("done", tool_call_id=tool_call_id)]})
+        return [done, Command(update={"messages": [HumanMessage("more")]})]
+
+    def agent():
+        gate = HeadgateToolGateMiddleware(classifier=Sure(), threshold=0.9)
+        return create_agent(says(calls("several"), "end"), tools=[several], middleware=[gate])
+
+    async for out in both(agent, CLEAN):
+        assert [m.content for m in out["messages"][-3:]] == ["done", "more", "end"]
+        assert result(out) == ("success", "allowed")
 
 
 def test_two_tool_gates_both_note_what_they_decided() -> None:

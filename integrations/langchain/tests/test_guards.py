@@ -260,3 +260,24 @@ def test_long_texts_may_be_refused(loads) -> None:
         made = cls(forbid=["spam"], on_overflow="error")._noun()
         assert (made.guard if cls is HeadgateStreamGuard else made).on_overflow == "error"
     assert issubclass(TextTooLongError, ValueError)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"additional_kwargs": {"reasoning_content": "a bomb"}},
+        {"additional_kwargs": {"refusal": "a bomb"}},
+        {"additional_kwargs": {"function_call": {"name": "t", "arguments": '{"x": "a bomb"}'}}},
+        {"tool_calls": [{"name": "t", "args": {"id": "a bomb"}, "id": "1"}]},
+        {"tool_calls": [{"name": "t", "args": {"type": "file", "content": "a bomb"}, "id": "1"}]},
+        {"invalid_tool_calls": [{"name": "t", "args": "a bomb", "id": "1", "error": None}]},
+    ],
+)
+def test_all_that_a_message_says_is_judged(more) -> None:
+    for content in ("fine", ["fine"]):
+        message = AIMessage(content, **more)
+        before = message.model_copy(deep=True)
+        with pytest.raises(GuardBlockedError):
+            toy().invoke(message)
+        assert message == before
+        assert toy(on_block="replace").invoke(message).content == REFUSAL

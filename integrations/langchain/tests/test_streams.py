@@ -9,11 +9,13 @@ from inspect import signature
 from typing import Annotated, Any
 
 import pytest
+from langchain_core.callbacks import StdOutCallbackHandler
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
+from langchain_core.tracers.context import collect_runs
 from tests.writers import BAD, FINE, REST, SECRET, Writer, guard, said, total
 from typing_extensions import TypedDict
 
@@ -475,3 +477,30 @@ async def test_arguments_of_a_guarded_model_are_the_models(loads) -> None:
 
     list(stream_guard().around(Told.of(FINE)).bind(stop=["x"], temperature=0).stream("hi"))
     assert seen == [(["x"], {"temperature": 0})]
+
+
+async def test_no_tracer_of_a_context_hears_what_was_held_back() -> None:
+    chain = around(Writer.of(TEXT), stream_guard())
+    with collect_runs() as heard:
+        chain.invoke("hi")
+        chain.batch(["hi"])
+        read(chain)
+        await chain.ainvoke("hi")
+        await chain.abatch(["hi"])
+        await aread(chain)
+    assert {run.name for run in heard.traced_runs} == {"HeadgateGuardedModel"}
+
+
+def test_a_model_with_handlers_of_its_own_is_refused() -> None:
+    heard = [StdOutCallbackHandler()]
+    model = FakeListChatModel(responses=["hi"])
+    for own in (
+        FakeListChatModel(responses=["hi"], callbacks=heard),
+        model.with_config(callbacks=heard),
+        model.with_listeners(on_end=print),
+        RunnableLambda(str) | model.with_config(callbacks=heard),
+        model.with_fallbacks([model.with_config(callbacks=heard)]),
+    ):
+        with pytest.raises(ValueError, match="the model has callbacks of its own"):
+            stream_guard().around(own)
+    assert stream_guard().around(model.bind(stop=["x"]).with_config(tags=["t"])).invoke("hi").content == "hi"

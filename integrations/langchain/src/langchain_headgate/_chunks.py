@@ -29,6 +29,8 @@ from langchain_headgate._parts import (
     says_nothing,
     with_content,
     without_calls,
+    without_copies,
+    without_thoughts,
 )
 
 BETWEEN = "\n\n"  # ends a sentence where text follows reasoning
@@ -155,7 +157,7 @@ class _Entry:
             elif part.whole:
                 blocks += [part.block] if done and not part.changed else []
             elif part.shown:
-                blocks.append(divided(part))
+                blocks.append(divided(part, last=done))
                 part.begun, part.shown = True, ""
             if not done:
                 break
@@ -183,6 +185,7 @@ class Chunks:
         self._last: Chunk = ""
         self._marks: list[dict[str, Any]] = []
         self._halt: StreamEvent | None = None
+        self._withheld = False
 
     def feed(self, chunk: Chunk) -> str:
         """The words of a chunk, which is kept until they were judged.
@@ -190,7 +193,9 @@ class Chunks:
         Raises:
             TypeError: Neither text nor a message of a model.
         """
-        start, said = self._read, []
+        start, said, came = self._read, [], chunk
+        if self._manner.reasoning == "drop":
+            chunk = without_thoughts(chunk)
         parts = parts_of(chunk, self._manner.reasoning)
         for part in parts:
             if part.words:
@@ -201,7 +206,7 @@ class Chunks:
             said.append(part.words)
             part.start = self._read
             self._read += len(part.words)
-        self._queue.append(_Entry(chunk, deque(parts), start, self._read))
+        self._queue.append(_Entry(chunk, deque(parts), start, self._read, fresh=chunk is came))
         self._last = chunk
         return "".join(said)
 
@@ -220,6 +225,7 @@ class Chunks:
 
     def note(self, event: StreamEvent) -> None:
         """Take an event in; for those who show nothing before the end."""
+        self._withheld = self._withheld or event.action in ("redact", "halt")
         if event.action == "halt":
             self._halt = event
             return
@@ -260,6 +266,8 @@ class Chunks:
 
     def _marked(self, chunk: Chunk) -> Chunk:
         """With the events that are not plain releases, in a list, which hosts can join."""
+        if self._withheld:
+            chunk = without_copies(chunk)
         if isinstance(chunk, str) or not self._marks:
             return chunk
         before = chunk.response_metadata.get("guard_events", [])

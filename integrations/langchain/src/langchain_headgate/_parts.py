@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, AIMessageChunk
+from pydantic import BaseModel
 
 Chunk = str | AIMessage
 """A piece of an answer or all of it: text, an ``AIMessageChunk``, an ``AIMessage``."""
@@ -14,7 +15,13 @@ Block = str | dict[str, Any]
 _REASONS = frozenset({"reasoning", "thinking", "redacted_thinking", "reasoning_content"})
 _CALLS = frozenset({"tool_call", "tool_call_chunk", "tool_use", "function_call", "invalid_tool_call"})
 _MEDIA = frozenset({"image", "image_url", "audio", "video", "file"})
-_BESIDE = ("reasoning_content", "reasoning", "refusal")  # additional_kwargs that hold words a reader may be shown
+_MEDIA_WORDS = ("text", "transcript")
+_PROVIDERS = ("_call", "_use", "_result", "server_tool_call_chunk")  # ends of names: tools that a provider runs
+_NOT_WORDS = frozenset({"type", "id", "index", "format", "status", "data", "url", "encrypted_content"})
+_NOT_WORDS |= {"mime_type", "signature", "thought_signature"}
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
+_BESIDE = (*_THOUGHTS, "refusal", "audio", "parsed")  # additional_kwargs that hold words a reader may be shown
+_COPIES = ("parsed",)  # say the text once more
 _BESIDE_CALLS = ("function_call", "tool_calls")
 
 
@@ -59,9 +66,9 @@ def parts_of(chunk: Chunk, reasoning: Reasoning) -> list[Part]:
             f"a chunk is {type(chunk).__name__}; expected what a model writes, str or AIMessageChunk: put the guard "
             "directly behind the model."
         )
-    beside = [w for key in _BESIDE if isinstance(w := chunk.additional_kwargs.get(key), str)]
     drop = reasoning == "drop"
-    head = Part(None, "" if drop else "".join(beside), whole=True, changed=drop and bool(beside))
+    beside = [w for key in _BESIDE for w in _strings(chunk.additional_kwargs.get(key))]
+    head = Part(None, "".join(beside), whole=True)
     blocks = [chunk.content] if isinstance(chunk.content, str) else chunk.content
     return [head, *(_part(block, drop) for block in blocks if block)]
 
@@ -75,39 +82,89 @@ def _part(block: Block, drop: bool) -> Part:
 
 
 def _said(block: Mapping[str, Any]) -> Iterator[str]:
-    """The words of a block that is not text: a "thinking" has its "thinking", and some have summaries in a list."""
-    if block.get("type") in _MEDIA:
-        return
-    for key in dict.fromkeys((str(block.get("type")), "text", "summary", "content")):
-        value = block.get(key)
-        for one in value if isinstance(value, list) else [value]:
-            words = one.get("text") if isinstance(one, Mapping) else one
-            if isinstance(words, str):
-                yield words
+    """The words of a block that is not text, at any depth: a "thinking" has its "thinking", others have lists."""
+    kind = str(block.get("type"))
+    if kind in _MEDIA:
+        yield from (words for key in _MEDIA_WORDS for words in _strings(block.get(key)))
+    elif kind in _CALLS or kind.endswith(_PROVIDERS):  # of these what they say to the reader
+        for key in ("text", "summary", "content"):
+            value = block.get(key)
+            for one in value if isinstance(value, list) else [value]:
+                words = one.get("text") if isinstance(one, Mapping) else one
+                if isinstance(words, str):
+                    yield words
+    else:
+        yield from _strings(block)
 
 
-def divided(part: Part) -> Block:
-    """The block with the words that may be shown; later pieces of it add nothing else, since hosts join them."""
+def _strings(value: Any) -> Iterator[str]:
+    """Every string inside but names and bytes."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, BaseModel):
+        yield from _strings(value.model_dump())
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            if key not in _NOT_WORDS:
+                yield from _strings(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _strings(one)
+
+
+def divided(part: Part, *, last: bool) -> Block:
+    """The block with the words that may be shown; its pieces add nothing twice, since hosts join them.
+
+    What else it holds, such as citations and "logprobs", is about all of its words, and so comes with the last.
+    """
     block = part.block
     if not isinstance(block, dict):
         return part.shown
-    if not part.begun:
-        return {**block, "text": part.shown}
-    return {k: v for k, v in block.items() if k in ("type", "index")} | {"text": part.shown}
+    once = {"id"} if part.begun else set()
+    late = set() if last and not part.changed else block.keys() - {"type", "index", "id"}
+    return {k: v for k, v in block.items() if k not in once | late} | {"text": part.shown}
+
+
+def without_thoughts(chunk: Chunk) -> Chunk:
+    """The chunk, or a copy without the reasoning that a message holds beside its content."""
+    if isinstance(chunk, str) or not any(key in chunk.additional_kwargs for key in _THOUGHTS):
+        return chunk
+    kept = {k: v for k, v in chunk.additional_kwargs.items() if k not in _THOUGHTS}
+    return chunk.model_copy(update={"additional_kwargs": kept})
+
+
+def without_copies(chunk: Chunk) -> Chunk:
+    """The chunk, or a copy without what says the words of its message once more."""
+    if isinstance(chunk, str) or not any(key in chunk.additional_kwargs for key in _COPIES):
+        return chunk
+    kept = {k: v for k, v in chunk.additional_kwargs.items() if k not in _COPIES}
+    return chunk.model_copy(update={"additional_kwargs": kept})
+
+
+def aside(message: AIMessage) -> list[str]:
+    """What a whole message says beside its content, but for copies of it."""
+    kept = {k: message.additional_kwargs.get(k) for k in _BESIDE if k not in _COPIES}
+    old = message.additional_kwargs.get("function_call")  # how models called one function, before there were tools
+    return [*_strings(kept), *(_strings(old) if isinstance(old, dict) else ())]
 
 
 def calls(chunk: Chunk) -> bool:
     """Whether tools are called, in any of the ways that models have."""
     if isinstance(chunk, str):
         return False
-    blocks = [] if isinstance(chunk.content, str) else chunk.content
     return bool(
         chunk.tool_calls
         or chunk.invalid_tool_calls
         or getattr(chunk, "tool_call_chunks", None)
         or any(key in chunk.additional_kwargs for key in _BESIDE_CALLS)
-        or any(isinstance(block, dict) and block.get("type") in _CALLS for block in blocks)
+        or blocks_of_calls(chunk)
     )
+
+
+def blocks_of_calls(message: AIMessage) -> list[dict[str, Any]]:
+    """The blocks of the content in which tools are called."""
+    blocks = [] if isinstance(message.content, str) else message.content
+    return [block for block in blocks if isinstance(block, dict) and block.get("type") in _CALLS]
 
 
 def without_calls(chunk: Chunk) -> Chunk:
@@ -141,7 +198,8 @@ def with_content(message: AIMessage, blocks: list[Block], *, beside: bool) -> AI
     """
     content: Any = "".join(map(str, blocks)) if isinstance(message.content, str) else blocks
     kept = {k: v for k, v in message.additional_kwargs.items() if beside or k not in _BESIDE}
-    return message.model_copy(update={"content": content, "additional_kwargs": kept})
+    said = {k: v for k, v in message.response_metadata.items() if k != "logprobs"}  # of all words, shown or not
+    return message.model_copy(update={"content": content, "additional_kwargs": kept, "response_metadata": said})
 
 
 def bare(message: AIMessage, blocks: list[Block]) -> AIMessageChunk:

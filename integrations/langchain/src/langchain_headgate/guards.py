@@ -14,6 +14,7 @@ from headgate import Guard, HeadgateError, Label, Logged, Rule, Scorer, Verdict
 from langchain_headgate._compressor import TracedCompressor
 from langchain_headgate._lazy import STRICT, Restorable
 from langchain_headgate._metadata import annotated, guarded, page_content
+from langchain_headgate._parts import aside
 from langchain_headgate._runnable import Judge, Judged, Read, entry
 
 
@@ -124,8 +125,8 @@ class HeadgateGuard(Rules, Judge):
     ```
 
     ``batch`` and ``abatch`` judge all inputs in one call. A streamed answer is held back until all of it has been
-    judged; :class:`HeadgateStreamGuard` lets it go sentence by sentence. The words of tool calls in a message are read,
-    images are not.
+    judged; :class:`HeadgateStreamGuard` lets it go sentence by sentence. Of a message the reasoning is read too and the
+    words of tool calls; images are not.
 
     Args:
         model, family, revision, device, dtype, template, classes, max_length: As in ``headgate.load``.
@@ -162,7 +163,8 @@ class HeadgateGuard(Rules, Judge):
                     f"input is {type(answer).__name__}; expected an answer, a text or one message, because "
                     f'on_block is "{self.on_block}": use "raise" for inputs.'
                 )
-        return super()._read(value)
+        read = super()._read(value)
+        return read if isinstance(read, str) else [_told(message) for message in read]
 
     def _judge(self, conversations: list[Read]) -> list[Verdict]:
         guard: Guard | Logged[Verdict] = self._noun()
@@ -185,3 +187,12 @@ class HeadgateGuard(Rules, Judge):
         # The id of the answer, so that LangGraph puts the refusal in its place.
         own = answer.id if isinstance(answer, AIMessage) else None
         return AIMessage(self.refusal, id=own, response_metadata={"guard": asdict(verdict)})
+
+
+def _told(message: BaseMessage) -> BaseMessage:
+    """The message with all it says in its content, where the core reads it."""
+    more = aside(message) if isinstance(message, AIMessage) else []
+    if not more:
+        return message
+    before = [message.content] if isinstance(message.content, str) else message.content
+    return message.model_copy(update={"content": [*before, *more]})

@@ -1,10 +1,10 @@
 """Guard an answer while a model writes it, and stop the model where it goes wrong."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from pydantic import InstanceOf
+from pydantic import InstanceOf, field_validator
 
 from headgate import StreamEvent, StreamGuard
 from headgate.hosting import away, ended, ending
@@ -12,11 +12,11 @@ from langchain_headgate._chunks import aguarded, guarded, judged, words
 from langchain_headgate._gates import AsyncGate, Gate
 from langchain_headgate._lazy import STRICT
 from langchain_headgate._parts import Chunk
+from langchain_headgate._quiet import NOT_STREAMED, aquiet, handlers, quiet, unheard
 from langchain_headgate._runnable import Batched
 from langchain_headgate._stream_rules import StreamRules
 
-NOT_STREAMED = "nostream"
-"""The tag by which LangGraph leaves a model's tokens out of its message stream."""
+Model = TypeVar("Model", bound=Runnable[Any, Any])
 
 
 class HeadgateStreamGuard(StreamRules, Batched[Chunk, Chunk]):
@@ -73,6 +73,9 @@ class HeadgateStreamGuard(StreamRules, Batched[Chunk, Chunk]):
 
         Args:
             model: A chat model, or a chain that ends in one.
+
+        Raises:
+            ValueError: The model has handlers of its own.
         """
         return HeadgateGuardedModel(guard=self, model=model)
 
@@ -141,12 +144,25 @@ class HeadgateGuardedModel(RunnableSerializable[Any, Chunk]):
     Args:
         guard: Judges what the model writes.
         model: Runs without callbacks, so that nobody else sees it.
+
+    Raises:
+        ValueError: The model has handlers of its own.
     """
 
     model_config = STRICT
 
     guard: HeadgateStreamGuard
     model: InstanceOf[Runnable[Any, Any]]
+
+    @field_validator("model")
+    @classmethod
+    def _unheard(cls, model: Model) -> Model:
+        if handlers(model):
+            raise ValueError(
+                "the model has callbacks of its own, which would hear what is held back; expected none: give them to "
+                "the guarded model, guard.around(model).with_config(callbacks=[…])."
+            )
+        return model
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
@@ -199,21 +215,28 @@ class HeadgateGuardedModel(RunnableSerializable[Any, Chunk]):
             yield chunk
 
     def _one(self, value: Any, run_manager: Any, config: RunnableConfig, **kwargs: Any) -> Chunk:
-        return _raised(self._judged([self.model.invoke(value, _alone(config), **kwargs)]))
+        with unheard():
+            answer = self.model.invoke(value, _alone(config), **kwargs)
+        return _raised(self._judged([answer]))
 
     async def _aone(self, value: Any, run_manager: Any, config: RunnableConfig, **kwargs: Any) -> Chunk:
-        answer = await self.model.ainvoke(value, _alone(config), **kwargs)
+        with unheard():
+            answer = await self.model.ainvoke(value, _alone(config), **kwargs)
         return _raised(await away(self._judged, [answer]))
 
     def _many(self, values: list[Any], run_manager: Any, config: list[RunnableConfig], **kwargs: Any) -> list[Any]:
         alone = [_alone(one) for one in config]
-        return self._judged(self.model.batch(values, alone, return_exceptions=True, **kwargs))
+        with unheard():
+            answers = self.model.batch(values, alone, return_exceptions=True, **kwargs)
+        return self._judged(answers)
 
     async def _amany(
         self, values: list[Any], run_manager: Any, config: list[RunnableConfig], **kwargs: Any
     ) -> list[Any]:
         alone = [_alone(one) for one in config]
-        return await away(self._judged, await self.model.abatch(values, alone, return_exceptions=True, **kwargs))
+        with unheard():
+            answers = await self.model.abatch(values, alone, return_exceptions=True, **kwargs)
+        return await away(self._judged, answers)
 
     def _judged(self, answers: list[Any]) -> list[Any]:
         judged = iter(self.guard._many([a for a in answers if not isinstance(a, Exception)]))
@@ -221,7 +244,7 @@ class HeadgateGuardedModel(RunnableSerializable[Any, Chunk]):
 
     def _shown(self, values: Iterator[Any], run_manager: Any, config: RunnableConfig, **kwargs: Any) -> Iterator[Chunk]:
         for value in values:
-            written = self.model.stream(value, _alone(config), **kwargs)
+            written = quiet(self.model.stream(value, _alone(config), **kwargs))
             yield from guarded(self.guard._noun(), written, self.guard._manner)
 
     async def _ashown(
@@ -229,7 +252,7 @@ class HeadgateGuardedModel(RunnableSerializable[Any, Chunk]):
     ) -> AsyncIterator[Chunk]:
         guard = await away(self.guard._noun)
         async for value in values:
-            written = self.model.astream(value, _alone(config), **kwargs)
+            written = aquiet(self.model.astream(value, _alone(config), **kwargs))
             async with ending(aguarded(guard, written, self.guard._manner)) as shown:
                 async for chunk in shown:
                     yield chunk

@@ -17,7 +17,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers.context import collect_runs
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
-from tests.chatting import ANSWER, TOOLS, Words, call, stream_guard
+from tests.chatting import ANSWER, SECRET, TOOLS, Words, call, stream_guard
 
 from langchain_headgate.agents import GuardedChatModel, HeadgateOutputGuardMiddleware
 from langchain_headgate.streams import HeadgateStreamGuard
@@ -448,3 +448,21 @@ async def test_what_another_middleware_answers_is_judged_afterwards(model: Words
         assert result["guard_verdicts"][guard.name]["action"] == "halt"
     last = create_agent(words("never asked"), [], middleware=[Swap(words()), guard])
     assert text([m for m, _ in last.stream(HUMAN, stream_mode="messages")]) == GUARDED
+
+
+async def test_dropped_reasoning_is_in_no_answer() -> None:
+    blocks = [{"type": "thinking", "thinking": "hm, a plan"}, {"type": "text", "text": "All is well."}]
+    for said in (AIMessage("All is well.", additional_kwargs={"reasoning_content": "hm, a plan"}), AIMessage(blocks)):
+        model = GuardedChatModel(inner=words(said), guard=HeadgateStreamGuard(guard=stream_guard(), reasoning="drop"))
+        for message in (model.invoke("hi"), await model.ainvoke("hi")):
+            assert "plan" not in str(message)
+            assert message.text == "All is well."
+
+
+async def test_calls_that_only_the_content_tells_of_are_judged() -> None:
+    for kind, given in (("tool_use", {"input": {"text": SECRET}}), ("function_call", {"arguments": SECRET})):
+        said = AIMessage([{"type": kind, "id": "7", "name": "send", **given, "index": 0}])
+        chunks = list(guarded(words(said)).stream("hi"))
+        for message in (guarded(words(said)).invoke("hi"), await guarded(words(said)).ainvoke("hi"), *chunks):
+            assert "cellar" not in str(message)
+        assert verdict(message)["events"][0]["tool_call"] == "7"

@@ -9,7 +9,7 @@ pytest.importorskip("langchain.agents")
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from tests.chatting import TOOLS, Words, call
 
@@ -152,3 +152,12 @@ def test_the_conversation_is_not_in_the_spans_of_the_hooks(recorder) -> None:
     create_agent(words(), [], middleware=[guard]).invoke(human("a cake"), {"callbacks": [recorder]})
     (span,) = [r for r in recorder.roots[0].child_runs if r.name == f"{guard.name}.before_agent"]
     assert "cake" not in str(span.inputs)
+
+
+async def test_a_chat_message_of_the_user_is_judged_too() -> None:
+    agent = create_agent(words(), [], middleware=[toy()])
+    for role in ("user", "Human"):
+        for result in await both(agent, {"messages": [ChatMessage(role=role, content="a bomb")]}):
+            assert [m.text for m in result["messages"]] == ["[removed]", REFUSAL]
+    (result, _) = await both(agent, {"messages": [ChatMessage(role="critic", content="a bomb")]})
+    assert result["messages"][-1].text == "All is well."

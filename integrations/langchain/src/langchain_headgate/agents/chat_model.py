@@ -29,8 +29,8 @@ from pydantic import ConfigDict, InstanceOf, model_validator
 from headgate import StreamGuard
 from headgate.hosting import away, ending
 from langchain_headgate._chunks import aguarded, guarded, judged, words
+from langchain_headgate._quiet import QUIET, aeach, aquiet, each, quiet, unheard
 from langchain_headgate._stream_rules import StreamRules
-from langchain_headgate.agents._quiet import QUIET, aeach, aquiet, each, quiet, unheard
 from langchain_headgate.agents._shown import Shown
 
 Tool = dict[str, Any] | type | Callable[..., Any] | BaseTool
@@ -227,7 +227,10 @@ def judged_message(message: AIMessage, rules: StreamRules, key: str) -> AIMessag
     said = {k: v for k, v in message.response_metadata.items() if k != "logprobs"}
     metadata = {**said, **whole.response_metadata}
     if shown.action in ("release", "annotate"):
-        return message.model_copy(update={"response_metadata": metadata, "id": whole.id})
+        same: dict[str, Any] = {"response_metadata": metadata, "id": whole.id}
+        if rules._manner.reasoning == "drop":
+            same |= {"content": whole.content, "additional_kwargs": whole.additional_kwargs}
+        return message.model_copy(update=same)
     update = {"response_metadata": metadata, "usage_metadata": message.usage_metadata, "name": message.name}
     made = message_chunk_to_message(whole).model_copy(update=update)
     assert isinstance(made, AIMessage)

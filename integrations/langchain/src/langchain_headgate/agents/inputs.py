@@ -3,7 +3,7 @@
 from typing import Annotated, Any, ClassVar, Literal
 
 from langchain.agents.middleware import hook_config
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ChatMessage, HumanMessage
 from langgraph.runtime import Runtime
 from pydantic import Field
 
@@ -82,7 +82,7 @@ class HeadgateInputGuardMiddleware(Guarding):
         said = _turns(state["messages"], self.turns)
         return self._changes(said, (await self._averdicts([_flat(said)]))[0]) if said else None
 
-    def _changes(self, said: list[list[HumanMessage]], verdict: Verdict) -> Changes:
+    def _changes(self, said: list[list[BaseMessage]], verdict: Verdict) -> Changes:
         changes: dict[str, Any] = {VERDICTS: {self.name: written(verdict)}}
         if not verdict.blocks:
             return changes
@@ -94,12 +94,12 @@ class HeadgateInputGuardMiddleware(Guarding):
         return {**changes, "messages": [*gone, answer], "jump_to": "end"}
 
 
-def _turns(messages: list[AnyMessage], count: int | None) -> list[list[HumanMessage]]:
+def _turns(messages: list[AnyMessage], count: int | None) -> list[list[BaseMessage]]:
     """The user's messages by turn, the oldest first: an answer ends one, a call of tools doesn't."""
-    turns: list[list[HumanMessage]] = []
+    turns: list[list[BaseMessage]] = []
     answered = True
     for message in messages:
-        if isinstance(message, HumanMessage):
+        if _from_user(message):
             if answered:
                 turns.append([])
             turns[-1].append(message)
@@ -109,5 +109,11 @@ def _turns(messages: list[AnyMessage], count: int | None) -> list[list[HumanMess
     return turns if count is None else turns[-count:]
 
 
-def _flat(turns: list[list[HumanMessage]]) -> list[HumanMessage]:
+def _from_user(message: BaseMessage) -> bool:
+    return isinstance(message, HumanMessage) or (
+        isinstance(message, ChatMessage) and message.role.lower() in ("user", "human")
+    )
+
+
+def _flat(turns: list[list[BaseMessage]]) -> list[BaseMessage]:
     return [message for turn in turns for message in turn]

@@ -166,9 +166,9 @@ class HeadgateModelGateMiddleware(AgentMiddleware[DecisionState, Any, Any]):
 
     def _ask(self, decision: dict[str, Any]) -> str:
         said = interrupt({"type": self.question, "choices": dict(self._asked.criteria), **decision})
-        if said not in self.models:
+        if not isinstance(said, str) or said not in self.models:
             raise ValueError(f"the run was resumed with {said!r}; expected one of {list(self.models)}.")
-        return str(said)
+        return said
 
     def _routed(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         decisions: Any = request.state.get("headgate_decisions") or {}

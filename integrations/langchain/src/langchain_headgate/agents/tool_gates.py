@@ -13,13 +13,14 @@ from langchain.agents.middleware.types import (
 )
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
-from langgraph.types import Command, interrupt
+from langgraph.types import interrupt
 
 from langchain_headgate._state import STOCK
 from langchain_headgate.agents._decisions import BaseDecisionModel, Noul, NoulCriteria, one_of, probability
 
 ToolAbstain = Literal["ask", "block", "allow"]
-Called = ToolMessage | Command[Any]
+Called = Any
+"""What a tool's call comes to: a ToolMessage, a Command, or a list of them."""
 
 RISK = "Would executing `tool_call` be risky or insufficiently authorized, given `messages`?"
 CRITERIA = NoulCriteria(**STOCK["is_risky"])
@@ -166,6 +167,8 @@ class HeadgateToolGateMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
             before = result.response_metadata.get("headgate_decisions", {})
             noted = {**result.response_metadata, "headgate_decisions": {**before, self.question: decision}}
             return result.model_copy(update={"response_metadata": noted})
+        if isinstance(result, list):
+            return [self._noted(one, decision, request) for one in result]
         update = result.update
         if not isinstance(update, dict) or not isinstance(update.get("messages"), list):
             return result

@@ -5,9 +5,10 @@ from contextlib import ExitStack, closing, contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from langchain_core.runnables import RunnableConfig
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence, RunnableWithFallbacks
+from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.tracers import context as tracers
-from langgraph.constants import TAG_NOSTREAM
 from langsmith.run_helpers import tracing_context
 
 from headgate.hosting import ending
@@ -15,7 +16,10 @@ from headgate.hosting import ending
 T = TypeVar("T")
 U = TypeVar("U")
 
-QUIET: RunnableConfig = {"callbacks": [], "tags": [TAG_NOSTREAM]}
+NOT_STREAMED = "nostream"
+"""The tag by which LangGraph leaves a model's tokens out of its message stream."""
+
+QUIET: RunnableConfig = {"callbacks": [], "tags": [NOT_STREAMED]}
 
 
 @contextmanager
@@ -60,3 +64,16 @@ async def aeach(change: Callable[[T], U], chunks: AsyncIterator[T]) -> AsyncIter
     async with ending(chunks):
         async for chunk in chunks:
             yield change(chunk)
+
+
+def handlers(model: Runnable[Any, Any]) -> bool:
+    """Whether a model, or one in a chain, brings handlers of its own, as far as chains can be looked into."""
+    if isinstance(model, BaseLanguageModel):
+        return bool(model.callbacks)
+    if isinstance(model, RunnableBindingBase):
+        return bool(model.config.get("callbacks") or model.config_factories) or handlers(model.bound)
+    if isinstance(model, RunnableSequence):
+        return any(map(handlers, model.steps))
+    if isinstance(model, RunnableWithFallbacks):
+        return any(map(handlers, model.runnables))
+    return False
