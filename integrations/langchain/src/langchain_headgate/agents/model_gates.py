@@ -82,7 +82,7 @@ class HeadgateModelGateMiddleware(AgentMiddleware[DecisionState, Any, Any]):
         classifier: Any decision model.
         threshold: Confidence from which its choice is followed, 0 to 1.
         on_abstain: "default" leaves the call to ``default``, "ask" interrupts the run until somebody resumes it with
-            the name of a choice, "raise" raises AbstainedError.
+            the name of a choice, and asks again where something else came. "raise" raises AbstainedError.
         default: The model where the gate abstains; None, the agent's own.
         instructions: The question, for classifiers that read it.
         question: Its name: for calibrations and hypotheses of the classifier, in the state, and in the name of the
@@ -165,9 +165,10 @@ class HeadgateModelGateMiddleware(AgentMiddleware[DecisionState, Any, Any]):
         return {"headgate_decisions": {self.question: decision}}
 
     def _ask(self, decision: dict[str, Any]) -> str:
-        said = interrupt({"type": self.question, "choices": dict(self._asked.criteria), **decision})
-        if not isinstance(said, str) or said not in self.models:
-            raise ValueError(f"the run was resumed with {said!r}; expected one of {list(self.models)}.")
+        asked = {"type": self.question, "choices": dict(self._asked.criteria), **decision}
+        said = interrupt(asked)
+        while not isinstance(said, str) or said not in self.models:  # raising would keep the wrong answer for ever
+            said = interrupt({**asked, "error": f"{said!r} came; expected one of {list(self.models)}."})
         return said
 
     def _routed(self, request: ModelRequest[Any]) -> ModelRequest[Any]:

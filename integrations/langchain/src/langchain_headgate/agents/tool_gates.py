@@ -51,7 +51,8 @@ class HeadgateToolGateMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         threshold: Probability of yes from which a call is blocked, 0 to 1.
         abstain_from: Probability from which it doesn't simply run, at most ``threshold``; None, the same.
         on_abstain: "ask" interrupts the run, as HumanInTheLoopMiddleware does for one call: resume it with
-            ``{"type": "approve"}`` or ``{"type": "reject", "message": "…"}``. "block", "allow".
+            ``{"type": "approve"}`` or ``{"type": "reject", "message": "…"}``; it asks again where something else came.
+            "block", "allow".
         tools: Tools, or their names, that are judged; None, all.
         instructions, criteria: What is asked about a call; yes means that it should not run.
         question: Its name: for calibrations and hypotheses of the classifier, and in the name of the middleware.
@@ -142,24 +143,20 @@ class HeadgateToolGateMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
 
     def _ask(self, request: ToolCallRequest, decision: dict[str, Any]) -> tuple[dict[str, Any], ToolMessage | None]:
         call = request.tool_call
-        said = interrupt(
-            {
-                "type": "tool_approval",
-                "tool_call_id": call["id"],
-                "name": call["name"],
-                "args": call["args"],
-                "description": f"{self.question}? probability {decision['probability']:.2f}, too unsure to decide.",
-            }
-        )
-        kind = said.get("type") if isinstance(said, Mapping) else None
-        if kind == "approve":
+        asked = {
+            "type": "tool_approval",
+            "tool_call_id": call["id"],
+            "name": call["name"],
+            "args": call["args"],
+            "description": f"{self.question}? probability {decision['probability']:.2f}, too unsure to decide.",
+        }
+        said = interrupt(asked)
+        while _kind(said) is None:  # raising would keep the wrong answer for ever
+            wrong = f"{said!r} came; expected {{'type': 'approve'}} or {{'type': 'reject'}}."
+            said = interrupt({**asked, "error": wrong})
+        if _kind(said) == "approve":
             return {**decision, "action": "approved"}, None
-        if kind == "reject":
-            return {**decision, "action": "rejected"}, _refusal(request, said.get("message") or "a person rejected it")
-        raise ValueError(
-            f"the run was resumed with {said!r}; expected {{'type': 'approve'}} or {{'type': 'reject'}}. "
-            "The tool was not called."
-        )
+        return {**decision, "action": "rejected"}, _refusal(request, said.get("message") or "a person rejected it")
 
     def _noted(self, result: Called, decision: dict[str, Any], request: ToolCallRequest) -> Called:
         """The result with the decision in the call's message."""
@@ -179,6 +176,12 @@ class HeadgateToolGateMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
             for m in update["messages"]
         ]
         return replace(result, update={**update, "messages": messages})
+
+
+def _kind(said: object) -> str | None:
+    """What a person answered; None where it is no answer."""
+    kind = said.get("type") if isinstance(said, Mapping) else None
+    return kind if kind in ("approve", "reject") else None
 
 
 def _refusal(request: ToolCallRequest, why: str) -> ToolMessage:
