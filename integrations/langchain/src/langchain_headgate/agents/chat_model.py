@@ -58,7 +58,8 @@ class GuardedChatModel(BaseChatModel):
 
     Args:
         inner: The model. It is called without handlers. A runnable of another kind may stand for it, which gives a
-            model's messages; handlers inside such a one are its own.
+            model's messages; handlers inside such a one are its own. Its configurable fields follow the chain or the
+            graph around this model, and not the config of a call of this model itself.
         guard: How sentences are judged and held back, and what is said in a halted message's end.
         key: The name of the verdict.
     """
