@@ -6,7 +6,7 @@ import pickle
 import threading
 import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import replace
@@ -17,6 +17,7 @@ import pytest
 import headgate
 from headgate import Calibrated, Calibration, CheckpointError, Guard, Reranker, Router, Rule, Worker, hosting
 from headgate.hosting import UNREAD, Models, away, ended, ending, released, unread
+from headgate.once import One
 from headgate.runtime.batching import Row
 from headgate.runtime.request import CALL, Call
 from headgate.runtime.shared import SharedForward
@@ -212,7 +213,6 @@ async def test_a_thread_that_cannot_start_is_an_error_and_no_wait(monkeypatch):
 
 
 async def test_a_thread_of_a_call_leaves_no_slot_that_it_does_not_have(gate):
-    gate.open.set()
     shared = SharedForward(gate, Worker(wait=0))
     slots = threading.Semaphore(1)
     call = Call(slots)
@@ -224,19 +224,26 @@ async def test_a_thread_of_a_call_leaves_no_slot_that_it_does_not_have(gate):
     with call:
         thread = threading.Thread(target=other)
         thread.start()
-        thread.join(60)
+        await entered(gate)
         assert not slots.acquire(blocking=False)
+        gate.open.set()
+        thread.join(60)
     assert slots.acquire(blocking=False)
 
 
 def test_threads_that_ask_first_at_the_same_time_share_what_is_made():
-    def make():
-        time.sleep(0.05)
-        return object()
+    together, made = threading.Barrier(2), []
 
-    one = hosting._One(make)
+    def make():
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.2)  # where two make, they meet here
+        made.append(object())
+        return made[-1]
+
+    one = One(make)
     with ThreadPoolExecutor(8) as pool:
-        assert len({id(found) for found in pool.map(lambda _: one(), range(8))}) == 1
+        assert {id(found) for found in pool.map(lambda _: one(), range(8))} == {id(made[0])}
+    assert len(made) == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
 
 import headgate
 from headgate.errors import CheckpointError, ScorerError
+from headgate.once import One
 
 if TYPE_CHECKING:
     from headgate.config import Task
@@ -277,26 +278,6 @@ class _Pool:
         self.slots = Semaphore(AT_WORK)
 
 
-class _One(Generic[T]):
-    """What the first call makes, for all; ``functools.cache`` lets two threads make two."""
-
-    def __init__(self, make: Callable[[], T], *, forks: bool = True) -> None:
-        self._make, self._forks = make, forks
-        self._lock, self._made = Lock(), list[T]()
-
-    def __call__(self) -> T:
-        with self._lock:
-            if not self._made:
-                self._made.append(self._make())
-            return self._made[0]
-
-    def forked(self) -> None:
-        """In a child: another thread of the parent may have held the lock."""
-        self._lock = Lock()
-        if not self._forks:
-            self._made.clear()
-
-
 def _make_states() -> StateCache:
     from headgate.runtime.state_cache import StateCache
 
@@ -309,9 +290,9 @@ def _make_worker() -> Worker:
     return Worker(wait=0)
 
 
-_pool = _One(_Pool, forks=False)  # its threads stay with the parent
-_states = _One(_make_states)
-_worker = _One(_make_worker)
+_pool = One(_Pool, forks=False)  # its threads stay with the parent
+_states = One(_make_states)
+_worker = One(_make_worker)
 if hasattr(os, "register_at_fork"):
     for _one in (_pool, _states, _worker):
         os.register_at_fork(after_in_child=_one.forked)

@@ -166,7 +166,7 @@ def test_what_is_judged_of_a_structured_answer() -> None:
 
 def test_a_stream_of_objects_is_refused() -> None:
     response = guarded(Answering(found=StreamingResponse(iter([Card(title="a bomb")])))).query("q")
-    with pytest.raises(TypeError, match="the answer's stream holds a Card; expected str: .*without streaming"):
+    with pytest.raises(TypeError, match=r"the answer's stream holds a Card; expected str: .*without streaming"):
         str(response)
 
 

@@ -35,7 +35,8 @@ class HeadgateQueryEngine(Guards, BaseQueryEngine):
     A question that breaks a rule never reaches the engine. An answer is judged sentence by sentence: each is held back
     until its verdict is in, and a broken one stops the model; the refusal follows what was shown before. Answers in
     one piece are treated the same, so all four ways to ask show the same text. A structured answer can't be shown in
-    part and is refused whole; what is judged of it is a line for each value, with its name. ``metadata["headgate"]`` has the verdicts (a stream fills them in), source nodes stay,
+    part and is refused whole; what is judged of it is a line for each value, with its name. ``metadata["headgate"]``
+    has the verdicts (a stream fills them in), source nodes stay,
     and TextGuardEvent tells them as they come.
 
     Args:

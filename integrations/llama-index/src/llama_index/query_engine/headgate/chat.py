@@ -174,16 +174,16 @@ class HeadgateChatEngine(Guards, BaseChatEngine):
         """The engine's memory."""
         return self.chat_engine.chat_history
 
-    def _engine(self, turn: Turn, *, streaming: bool) -> BaseChatEngine:
+    def _engine(self, turn: Turn, *, streaming: bool) -> Any:
         """The engine with a guard before its model, for one turn."""
         guard = self.output()
         if guard is None:
             return self.chat_engine
-        engine = copy.copy(self.chat_engine)  # it shares the memory
+        engine: Any = copy.copy(self.chat_engine)  # it shares the memory
         if getattr(engine, "_query_engine", None) is not None:
             inner = _streaming(engine._query_engine, streaming)
             engine._query_engine = _Answers.of(inner, guard, self.refusal, turn)
-            if isinstance(engine, CondenseQuestionChatEngine):
+            if isinstance(self.chat_engine, CondenseQuestionChatEngine):
                 return engine  # its model only puts the question, which the answer's guard need not see
         for name in _MODELS:
             if getattr(engine, name, None) is not None:
