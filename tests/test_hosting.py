@@ -6,7 +6,7 @@ import pickle
 import threading
 import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import replace
@@ -17,6 +17,7 @@ import pytest
 import headgate
 from headgate import Calibrated, Calibration, CheckpointError, Guard, Reranker, Router, Rule, Worker, hosting
 from headgate.hosting import UNREAD, Models, away, ended, ending, released, unread
+from headgate.once import One
 from headgate.runtime.batching import Row
 from headgate.runtime.request import CALL, Call
 from headgate.runtime.shared import SharedForward
@@ -164,6 +165,117 @@ def test_a_call_forgets_what_was_answered(gate):
     assert call._waiting == set()
 
 
+async def test_a_lock_around_a_call_that_waits_stops_nobody(gate):
+    """The slots may all be with callers that wait for the lock."""
+    gate.open.set()
+    shared, lock = SharedForward(gate, Worker(wait=0)), threading.Lock()
+    inside = threading.Semaphore(0)
+
+    def call(number):
+        inside.release()
+        with lock:
+            return int(shared([row(number)])[0][0])
+
+    tasks = [asyncio.create_task(away(call, n)) for n in range(2 * hosting.AT_WORK)]
+    assert await asyncio.wait_for(asyncio.gather(*tasks), 60) == list(range(len(tasks)))
+
+
+async def test_calls_within_calls_wait_for_nobody():
+    def outer(number):
+        return asyncio.run(away(lambda: number))
+
+    many = hosting.THREADS + 1
+    calls = asyncio.gather(*[away(outer, n) for n in range(many)])
+    assert await asyncio.wait_for(calls, 60) == list(range(many))
+
+
+async def test_a_call_that_was_given_up_before_it_began_never_does():
+    free, began = threading.Event(), []
+    busy = [asyncio.create_task(away(free.wait, 60)) for _ in range(hosting.AT_WORK)]
+    late = asyncio.create_task(away(began.append, 1))
+    await asyncio.sleep(0)
+    late.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await late
+    free.set()
+    await asyncio.gather(*busy)
+    await asyncio.gather(*[away(lambda: None) for _ in range(hosting.THREADS)])
+    assert began == []
+
+
+async def test_a_thread_that_cannot_start_is_an_error_and_no_wait(monkeypatch):
+    def refuse(run):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(hosting._pool().threads, "submit", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        await asyncio.wait_for(away(lambda: 1), 60)
+
+
+async def test_a_thread_of_a_call_leaves_no_slot_that_it_does_not_have(gate):
+    shared = SharedForward(gate, Worker(wait=0))
+    slots = threading.Semaphore(1)
+    call = Call(slots)
+
+    def other():
+        CALL.set(call)
+        shared([row(1)])
+
+    with call:
+        thread = threading.Thread(target=other)
+        thread.start()
+        await entered(gate)
+        assert not slots.acquire(blocking=False)
+        gate.open.set()
+        thread.join(60)
+    assert slots.acquire(blocking=False)
+
+
+def test_threads_that_ask_first_at_the_same_time_share_what_is_made():
+    together, made = threading.Barrier(2), []
+
+    def make():
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.2)  # where two make, they meet here
+        made.append(object())
+        return made[-1]
+
+    one = One(make)
+    with ThreadPoolExecutor(8) as pool:
+        assert {id(found) for found in pool.map(lambda _: one(), range(8))} == {id(made[0])}
+    assert len(made) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_child_of_a_fork_loads_while_its_parent_was_loading(monkeypatch):
+    loading, go = threading.Event(), threading.Event()
+
+    def load(where, **arguments):
+        if os.getpid() == parent:
+            loading.set()
+            go.wait(60)
+        return ToyScorer()
+
+    parent = os.getpid()
+
+    monkeypatch.setitem(vars(headgate), "load", load)
+    models = Models()
+    thread = threading.Thread(target=models.get, args=("toy", {}))
+    thread.start()
+    assert loading.wait(60)
+    pid = os.fork()
+    if not pid:
+        found = threading.Thread(target=models.get, args=("toy", {}), daemon=True)
+        found.start()
+        found.join(10)
+        os._exit(int(found.is_alive()))
+    try:
+        assert os.waitpid(pid, 0)[1] == 0
+    finally:
+        go.set()
+        thread.join()
+
+
 class Sharing(ToyScorer):
     def shared(self, worker):
         workers.append(worker)
@@ -293,9 +405,10 @@ def test_the_stand_in_lets_settings_be_checked_and_judges_nothing():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 async def test_a_forked_child_gets_threads_of_its_own():
     await away(int)
+    before = hosting._pool()
     pid = os.fork()
     if pid == 0:
-        fresh = hosting._pool.cache_info().currsize == 0
+        fresh = hosting._pool() is not before
         os._exit(0 if fresh else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 

@@ -11,12 +11,13 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Se
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
-from functools import cache, partial
-from threading import Lock, Semaphore
+from functools import partial
+from threading import Lock, Semaphore, Thread
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
 
 import headgate
 from headgate.errors import CheckpointError, ScorerError
+from headgate.once import One
 
 if TYPE_CHECKING:
     from headgate.config import Task
@@ -42,18 +43,22 @@ async def away(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
 
     asyncio's own executor has few threads, which everything else shares. These mostly wait: the rows of as many callers
     as there are threads share batches, where the scorer is shared (as :class:`Models` gives it); others run a few at a
-    time. Context variables go along. Cancelled, it takes those rows out that have not begun, and returns at once.
+    time. Context variables go along. Cancelled, it takes those rows out that have not begun, and returns at once; a
+    call that has not begun never does. Within another, in a loop that its thread runs, it gets a thread of its own.
     """
     from headgate.runtime.request import CALL, Call
 
     pool, answer = _pool(), Future[T]()
-    call = Call(pool.slots)
+    outer = CALL.get()
+    nested = outer is not None and outer.goes_on
+    call = Call(None if nested else pool.slots)
 
     def work() -> None:
         CALL.set(call)
         try:
             with call:
-                answer.set_result(function(*args, **kwargs))
+                if call.wanted:
+                    answer.set_result(function(*args, **kwargs))
         except StopIteration as error:  # which a future can't hold
             answer.set_exception(RuntimeError(f"{function!r} raised StopIteration: {error}"))
         except BaseException as error:
@@ -61,12 +66,26 @@ async def away(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
 
     # Starting a thread waits for it, on a busy machine for long: one thread starts all others.
     run = partial(copy_context().run, work)
-    pool.door.submit(lambda: pool.threads.submit(run))
+    # All threads of the pool may wait for calls within theirs.
+    start = _alone if nested else pool.threads.submit
+    pool.door.submit(_begin, start, run, answer)
     try:
         return await asyncio.wrap_future(answer)
     except asyncio.CancelledError:
         call.give_up()
         raise
+
+
+def _begin(start: Callable[[Callable[[], None]], object], run: Callable[[], None], answer: Future[Any]) -> None:
+    try:
+        start(run)
+    except BaseException as error:  # there are no more threads, or the interpreter ends
+        if not answer.done():
+            answer.set_exception(error)
+
+
+def _alone(run: Callable[[], None]) -> None:
+    Thread(target=run, name="headgate-nested").start()
 
 
 async def released(guard: StreamGuard, chunks: AsyncIterable[str]) -> AsyncGenerator[StreamEvent, None]:
@@ -149,7 +168,7 @@ class Models:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock, self._process = Lock(), os.getpid()
         self._scorers: dict[str, Scorer] = {}
         self._tasks: dict[str, Task] = {}
 
@@ -160,7 +179,7 @@ class Models:
         And one :class:`headgate.StateCache`: what one has read of a query, others on its encoder don't read again.
         """
         key = repr((model, sorted(arguments.items())))
-        with self._lock:  # two first calls load one model
+        with self._alone():  # two first calls load one model
             if key not in self._scorers:
                 self._scorers[key] = _shared(headgate.load(model, **arguments))
             return self._scorers[key]
@@ -168,11 +187,16 @@ class Models:
     def task(self, path: str, device: str | None = None) -> Task:
         """The router, guard or reranker that ``headgate.restore(path)`` gives, from the second call on at once."""
         key = repr((path, device))
-        with self._lock:
+        with self._alone():
             if key not in self._tasks:
                 task = headgate.restore(path, device=device or "auto")
                 self._tasks[key] = replace(task, scorer=_shared(task.scorer))
             return self._tasks[key]
+
+    def _alone(self) -> Lock:
+        if os.getpid() != self._process:  # another thread of the parent may have been loading
+            self._lock, self._process = Lock(), os.getpid()
+        return self._lock
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Models)
@@ -254,24 +278,21 @@ class _Pool:
         self.slots = Semaphore(AT_WORK)
 
 
-@cache
-def _pool() -> _Pool:
-    return _Pool()
-
-
-@cache
-def _states() -> StateCache:
+def _make_states() -> StateCache:
     from headgate.runtime.state_cache import StateCache
 
     return StateCache()
 
 
-@cache
-def _worker() -> Worker:
+def _make_worker() -> Worker:
     from headgate.runtime.worker import Worker
 
     return Worker(wait=0)
 
 
+_pool = One(_Pool, forks=False)  # its threads stay with the parent
+_states = One(_make_states)
+_worker = One(_make_worker)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # its threads stayed with the parent
+    for _one in (_pool, _states, _worker):
+        os.register_at_fork(after_in_child=_one.forked)

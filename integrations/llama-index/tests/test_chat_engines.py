@@ -249,6 +249,33 @@ def test_an_engine_without_a_model_is_refused() -> None:
     HeadgateChatEngine(chat_engine=Other(), input_guard=RULES)
 
 
+async def test_an_engine_that_has_both_speaks_through_neither_unguarded() -> None:
+    both = engine("simple", FakeLLM())
+    both._query_engine = engine("condense_question", FakeLLM())._query_engine
+    assert await answers(guarded(both)) == [(FIRST + REFUSAL, ["fish?", FIRST + REFUSAL])] * 4
+    both._query_engine = None
+    assert str(guarded(both).chat("fish?")) == FIRST + REFUSAL
+
+
+class Condensing(FakeLLM):
+    """Says what is forbidden where it condenses the question, and then what is not."""
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+        return super().complete(prompt).model_copy(update={"text": ANSWER})
+
+
+async def test_a_turn_whose_condensed_question_was_refused_is_refused() -> None:
+    history = [ChatMessage(role=MessageRole.USER, content="what swims")]
+    guard = guarded(engine("condense_plus_context", Condensing(says=SAFE)))
+    found = guard.chat("fish?", history), await guard.achat("fish?", history)
+    assert [str(response) for response in found] == [REFUSAL] * 2
+    response = guard.stream_chat("fish?", history)
+    assert "".join(response.response_gen) == REFUSAL
+    response = await guard.astream_chat("fish?", history)
+    assert "".join([text async for text in response.async_response_gen()]) == REFUSAL
+    assert guard.chat_history[-1].content == REFUSAL
+
+
 def test_no_rules_are_refused(loads) -> None:
     with pytest.raises(ValueError, match="no rules came"):
         HeadgateChatEngine(chat_engine=Other())

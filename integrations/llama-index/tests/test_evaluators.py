@@ -32,6 +32,15 @@ def relevant(scorer=None, **arguments) -> HeadgateRelevancyEvaluator:
     return HeadgateRelevancyEvaluator(reranker=Reranker(scorer or ToyScorer()), **arguments)
 
 
+@pytest.mark.parametrize("make", [faithful, relevant])
+async def test_contexts_that_are_one_text_are_refused(make) -> None:
+    given = {"query": "fish?", "response": "The fish swims.", "contexts": "The fish swims."}
+    with pytest.raises(TypeError, match=r"contexts is a str; expected a list of them: pass \['The fish"):
+        make().evaluate(**given)
+    with pytest.raises(TypeError, match="contexts is a str"):
+        await make().aevaluate(**given)
+
+
 async def test_faithful_answers_pass() -> None:
     for result in (
         faithful().evaluate(query="q", response=FAITHFUL, contexts=CONTEXTS),

@@ -27,6 +27,7 @@ from headgate import Guard, Log, Logged, StreamGuard
 from headgate.sentences import sentences
 from headgate.testing import ToyScorer
 from llama_index.query_engine.headgate import HeadgateQueryEngine, TextGuardEvent
+from llama_index.query_engine.headgate.guards import lines_of
 from llama_index.selectors.headgate import HeadgateSelector
 
 pytest.importorskip("sentencex")
@@ -151,6 +152,42 @@ async def test_every_kind_of_response() -> None:
     read = StreamingResponse(iter(()), response_txt=ANSWER)  # a tool has read it
     assert str(guarded(Answering(found=read)).query("q")) == FIRST + REFUSAL
     assert str(guarded(Answering(found=AsyncStreamingResponse(None, response_txt=ANSWER))).query("q")).endswith(REFUSAL)
+
+
+@pytest.mark.parametrize("title", ["fish\nbomb", "fish\tbomb", 'a "bomb"'])
+def test_a_structured_answer_is_judged_by_its_words_not_by_their_escapes(title) -> None:
+    assert str(guarded(Answering(found=PydanticResponse(Card(title=title)))).query("q")) == REFUSAL
+
+
+def test_what_is_judged_of_a_structured_answer() -> None:
+    found = {"a": "x\ny", "b": [1, {"c": None}, "z"], "d": []}
+    assert list(lines_of(found)) == ["a: x\ny\n", "b: 1\n", "c: None\n", "b: z\n"]
+
+
+def test_a_stream_of_objects_is_refused() -> None:
+    response = guarded(Answering(found=StreamingResponse(iter([Card(title="a bomb")])))).query("q")
+    with pytest.raises(TypeError, match=r"the answer's stream holds a Card; expected str: .*without streaming"):
+        str(response)
+
+
+def test_a_loop_that_ends_closes_an_abandoned_stream_without_complaint() -> None:
+    complaints, closed = [], []
+
+    async def words():
+        try:
+            for word in tokens(SAFE):
+                yield word
+        finally:
+            closed.append(True)
+
+    async def leave() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context["message"]))
+        response = await guarded(Answering(found=AsyncStreamingResponse(words()))).aquery("q")
+        async for _ in response.async_response_gen():
+            break
+
+    asyncio.run(leave())
+    assert (complaints, closed) == ([], [True])
 
 
 def test_the_engines_response_is_not_changed() -> None:

@@ -64,23 +64,40 @@ class Request:
 Batch = list[tuple[Request, list[int]]]
 """Rows of several callers, by index, that run together."""
 
+PATIENCE = 0.5
+"""Seconds that a caller with its answer waits for a slot: who has one may wait for a lock that this caller holds."""
+
 
 class Call:
     """What a caller waits for and may give up, while a thread of its still waits; see :func:`headgate.hosting.away`.
 
-    As a context it takes one of ``slots``, which it leaves to others while it waits.
+    As a context it takes one of ``slots``, which it leaves to others while it waits. None is for a call within
+    another, whose slot it has.
     """
 
-    def __init__(self, slots: threading.Semaphore) -> None:
+    def __init__(self, slots: threading.Semaphore | None) -> None:
         self._slots, self._lock = slots, threading.Lock()
         self._waiting: set[Answer] = set()
-        self._given_up = False
+        self._given_up = self._held = False
+        self._thread: int | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """It began, and has not ended."""
+        return self._thread is not None
 
     def __enter__(self) -> None:
-        self._slots.acquire()
+        self._acquire()
+        self._thread = threading.get_ident()
 
     def __exit__(self, *error: object) -> None:
-        self._slots.release()
+        self._thread = None
+        self._release()
+
+    @property
+    def wanted(self) -> bool:
+        """It was not given up."""
+        return not self._given_up
 
     def wait(self, answer: Answer) -> list[Array]:
         """What it gives; it is cancelled if the call is given up, or was."""
@@ -89,11 +106,14 @@ class Call:
             given_up = self._given_up
         if given_up:
             answer.cancel()
-        self._slots.release()
+        own = self._thread == threading.get_ident()  # a thread that it started has no slot to leave
+        if own:
+            self._release()
         try:
             return answer.result()
         finally:
-            self._slots.acquire()
+            if own:
+                self._acquire(PATIENCE)
             with self._lock:
                 self._waiting.discard(answer)
 
@@ -104,6 +124,14 @@ class Call:
             waiting = list(self._waiting)
         for answer in waiting:
             answer.cancel()
+
+    def _acquire(self, timeout: float | None = None) -> None:
+        self._held = self._slots is not None and self._slots.acquire(timeout=timeout)
+
+    def _release(self) -> None:
+        if self._held and self._slots is not None:
+            self._held = False
+            self._slots.release()
 
 
 CALL: ContextVar[Call | None] = ContextVar("headgate_call", default=None)

@@ -13,7 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 from headgate import Claim, Grounding, Scorer
 from headgate.hosting import away
 from headgate.sentences import sentences
-from llama_index.postprocessor.headgate._shared import STRICT, Lazy, dispatcher
+from llama_index.postprocessor.headgate._shared import STRICT, Lazy, dispatcher, texts_of
 
 
 class FaithfulnessEvent(BaseEvent):
@@ -128,7 +128,7 @@ class HeadgateFaithfulnessEvaluator(Lazy, BaseEvaluator):
                 f"response is {response!r} and contexts {given!r}; expected both: pass the answer and the texts "
                 "that it was made from."
             )
-        contexts = list(given)
+        contexts = texts_of(given)
         grounding: Grounding = self._noun()
         claims = grounding(response, contexts)
         found = [asdict(claim) for claim in claims]

@@ -13,7 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from headgate import Reranker, Scorer
 from headgate.hosting import away
-from llama_index.postprocessor.headgate._shared import STRICT, Lazy, dispatcher
+from llama_index.postprocessor.headgate._shared import STRICT, Lazy, dispatcher, texts_of
 
 
 class RelevancyEvent(BaseEvent):
@@ -112,7 +112,7 @@ class HeadgateRelevancyEvaluator(Lazy, BaseEvaluator):
                 f"query is {query!r}, response {response!r} and contexts {given!r}; expected all three: pass the "
                 "question, the answer, and the texts that it was made from."
             )
-        contexts = list(given)
+        contexts = texts_of(given)
         noun: Reranker = self._noun()
         # A cut-off that cuts nothing, but refuses a model that gives an order only.
         reranker = Reranker(noun.scorer, label=noun.label, long_query=noun.long_query, min_probability=0.0)

@@ -20,7 +20,7 @@ from pydantic.json_schema import SkipJsonSchema
 from headgate import StreamGuard
 from headgate.hosting import away
 from llama_index.postprocessor.headgate._shared import STRICT
-from llama_index.query_engine.headgate.guards import Guards, Turn
+from llama_index.query_engine.headgate.guards import Guards, Turn, lines_of
 
 
 class HeadgateQueryEngine(Guards, BaseQueryEngine):
@@ -35,7 +35,8 @@ class HeadgateQueryEngine(Guards, BaseQueryEngine):
     A question that breaks a rule never reaches the engine. An answer is judged sentence by sentence: each is held back
     until its verdict is in, and a broken one stops the model; the refusal follows what was shown before. Answers in
     one piece are treated the same, so all four ways to ask show the same text. A structured answer can't be shown in
-    part and is refused whole. ``metadata["headgate"]`` has the verdicts (a stream fills them in), source nodes stay,
+    part and is refused whole; what is judged of it is a line for each value, with its name. ``metadata["headgate"]``
+    has the verdicts (a stream fills them in), source nodes stay,
     and TextGuardEvent tells them as they come.
 
     Args:
@@ -120,7 +121,7 @@ class HeadgateQueryEngine(Guards, BaseQueryEngine):
     def _structured(self, response: PydanticResponse, guard: StreamGuard, turn: Turn) -> RESPONSE_TYPE:
         metadata = turn.metadata(response.metadata)
         if response.response is not None:
-            self.text(guard, response.response.model_dump_json(), turn)
+            self.text(guard, "".join(lines_of(response.response.model_dump(mode="json"))), turn)
         if any(sentence["action"] in ("redact", "halt") for sentence in turn.report["output"]):
             turn.report["refused"] = "output"
             return Response(self.refusal, source_nodes=response.source_nodes, metadata=metadata)

@@ -2,12 +2,13 @@
 
 import copy
 from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, closing
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole
 from llama_index.core.bridge.pydantic import PrivateAttr, model_validator
+from llama_index.core.chat_engine import CondenseQuestionChatEngine
 from llama_index.core.chat_engine.types import (
     AGENT_CHAT_RESPONSE_TYPE,
     AgentChatResponse,
@@ -19,7 +20,7 @@ from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
 from headgate import StreamGuard
-from headgate.hosting import away
+from headgate.hosting import away, ending
 from llama_index.postprocessor.headgate._shared import STRICT
 from llama_index.query_engine.headgate.base import HeadgateQueryEngine
 from llama_index.query_engine.headgate.guards import Guards, Turn
@@ -75,7 +76,7 @@ class GuardedChatResponse(StreamingAgentChatResponse):
 
     async def async_response_gen(self) -> AsyncGenerator[str, None]:
         """As ``response_gen``."""
-        async with aclosing(super().async_response_gen()) as texts:
+        async with ending(super().async_response_gen()) as texts:
             try:
                 async for text in texts:
                     yield text
@@ -97,8 +98,8 @@ class HeadgateChatEngine(Guards, BaseChatEngine):
     sentences let through, and the refusal. A broken sentence stops the model, and so does closing the response's
     generator, at the model's next token. The engine that came in is not changed; both have one memory.
 
-    An engine that answers by itself has what its model says to condense a question judged too. Only text passes: no
-    thoughts, no tool calls.
+    An engine that answers by itself has what its model says to condense a question judged too; where that is refused,
+    the turn is. Only text passes: no thoughts, no tool calls.
     ``metadata["headgate"]`` has the verdicts, and TextGuardEvent tells them as they come.
 
     Args:
@@ -124,7 +125,7 @@ class HeadgateChatEngine(Guards, BaseChatEngine):
     @model_validator(mode="after")
     def _reachable(self) -> Self:
         engine = self.chat_engine
-        if self._guards_output and not any(hasattr(engine, name) for name in ("_query_engine", *_MODELS)):
+        if self._guards_output and all(getattr(engine, name, None) is None for name in ("_query_engine", *_MODELS)):
             raise TypeError(
                 f"{type(engine).__name__} has neither _query_engine nor _llm; expected a chat engine of LlamaIndex: "
                 "what it would write into its memory can't be guarded otherwise. Guard its query engine with "
@@ -173,18 +174,19 @@ class HeadgateChatEngine(Guards, BaseChatEngine):
         """The engine's memory."""
         return self.chat_engine.chat_history
 
-    def _engine(self, turn: Turn, *, streaming: bool) -> BaseChatEngine:
+    def _engine(self, turn: Turn, *, streaming: bool) -> Any:
         """The engine with a guard before its model, for one turn."""
         guard = self.output()
         if guard is None:
             return self.chat_engine
-        engine = copy.copy(self.chat_engine)  # it shares the memory
-        if hasattr(engine, "_query_engine"):
+        engine: Any = copy.copy(self.chat_engine)  # it shares the memory
+        if getattr(engine, "_query_engine", None) is not None:
             inner = _streaming(engine._query_engine, streaming)
             engine._query_engine = _Answers.of(inner, guard, self.refusal, turn)
-            return engine
+            if isinstance(self.chat_engine, CondenseQuestionChatEngine):
+                return engine  # its model only puts the question, which the answer's guard need not see
         for name in _MODELS:
-            if hasattr(engine, name):
+            if getattr(engine, name, None) is not None:
                 setattr(engine, name, GuardedLLM.of(getattr(engine, name), self, guard, turn))
         return engine
 

@@ -1,7 +1,7 @@
 """What a guarded engine has: a guard of the question, a guard of the answer, and a record of what they said."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
@@ -13,7 +13,7 @@ from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
 from headgate import Guard, Label, Logged, Rule, Scorer, StreamEvent, StreamGuard, Verdict
-from headgate.hosting import UNREAD, released
+from headgate.hosting import UNREAD, ended, ending, released
 from headgate.sentences import sentences
 from llama_index.postprocessor.headgate._shared import LOAD, STRICT, Lazy, dispatcher
 
@@ -78,9 +78,9 @@ class Turn:
         return {**(before or {}), REPORT: self.report}
 
     def until(self, chunks: Iterable[Chunk]) -> Generator[str, None, None]:
-        """The words of the chunks, until nobody reads them; then their source is closed."""
+        """The words of the chunks, until nobody reads them; then their source is closed. None once it was refused."""
         try:
-            for chunk in chunks:
+            for chunk in () if self.report["refused"] else chunks:
                 yield _words(chunk)
                 if self.stopped:
                     return
@@ -92,14 +92,14 @@ class Turn:
     async def auntil(self, chunks: AsyncIterable[Chunk]) -> AsyncGenerator[str, None]:
         """As :meth:`until`."""
         try:
+            if self.report["refused"]:
+                return
             async for chunk in chunks:
                 yield _words(chunk)
                 if self.stopped:
                     return
         finally:
-            stop = getattr(chunks, "aclose", None)
-            if stop is not None:
-                await stop()
+            await ended(chunks)
 
 
 class Guards(Lazy):
@@ -142,7 +142,7 @@ class Guards(Lazy):
         return self._output(self._scorer) if self._guards_output else None
 
     def texts(self, guard: StreamGuard, chunks: Iterable[Chunk], turn: Turn) -> Generator[str, None, None]:
-        """What may be shown of an answer; closing it closes ``chunks``."""
+        """What may be shown of an answer; closing it closes ``chunks``. Of a refused turn that is the refusal alone."""
         last = ""
         with closing(turn.until(chunks)) as source, closing(_generator(guard.run(source))) as events:
             for event in events:
@@ -156,7 +156,7 @@ class Guards(Lazy):
     async def atexts(self, guard: StreamGuard, chunks: AsyncIterable[Chunk], turn: Turn) -> AsyncGenerator[str, None]:
         """As :meth:`texts`, judged off the event loop."""
         last = ""
-        async with aclosing(turn.auntil(chunks)) as source, aclosing(released(guard, source)) as events:
+        async with ending(turn.auntil(chunks)) as source, ending(released(guard, source)) as events:
             async for event in events:
                 turn.found(event)
                 last = event.text or last
@@ -235,11 +235,30 @@ class Guards(Lazy):
 
 
 def _words(chunk: Chunk) -> str:
-    return chunk if isinstance(chunk, str) else chunk.delta or ""
+    if isinstance(chunk, ChatResponse | CompletionResponse):
+        return chunk.delta or ""
+    if not isinstance(chunk, str):
+        raise TypeError(
+            f"the answer's stream holds a {type(chunk).__name__}; expected str: a stream of objects can't be guarded, "
+            "ask without streaming."
+        )
+    return chunk
 
 
 def _generator(events: Iterable[StreamEvent]) -> Generator[StreamEvent, None, None]:
     yield from events
+
+
+def lines_of(found: Any, name: str = "") -> Iterator[str]:
+    """What data say, a line for each value, its name in front: words that JSON escapes would be read as others."""
+    if isinstance(found, dict):
+        for key, value in found.items():
+            yield from lines_of(value, str(key))
+    elif isinstance(found, list):
+        for value in found:
+            yield from lines_of(value, name)
+    else:
+        yield f"{name}: {found}\n" if name else f"{found}\n"
 
 
 def _apart(before: str, refusal: str) -> str:

@@ -1,7 +1,7 @@
 """A language model of which only what a guard releases is seen."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Sequence
-from contextlib import aclosing, closing
+from contextlib import closing
 from typing import Any, Self
 
 from llama_index.core.base.llms.types import (
@@ -20,7 +20,7 @@ from llama_index.core.llms.llm import LLM
 from pydantic import InstanceOf
 
 from headgate import StreamGuard
-from headgate.hosting import away
+from headgate.hosting import away, ending
 from llama_index.query_engine.headgate.guards import Chunk, Guards, Turn
 
 _OF_PROMPTS = (
@@ -119,7 +119,7 @@ class GuardedLLM(LLM):
 
     async def _astream(self, found: AsyncIterable[Chunk]) -> AsyncGenerator[tuple[str, str], None]:
         so_far = ""
-        async with aclosing(self._guards.atexts(self._guard, found, self._turn)) as texts:
+        async with ending(self._guards.atexts(self._guard, found, self._turn)) as texts:
             async for text in texts:
                 so_far += text
                 yield so_far, text
