@@ -85,8 +85,38 @@ def packed(forward: Forward) -> bool:
     return bool(getattr(forward, "packed", False))
 
 
-class Via:
-    """A Forward that is asked in another way; of itself it says what the other one says.
+class Around:
+    """A Forward around another one: of itself it says what the other one says.
+
+    Args:
+        forward: The one inside.
+    """
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
+
+    @property
+    def max_tokens(self) -> int:
+        """Of a batch of the forward inside."""
+        return budget(self._forward)
+
+    @property
+    def packed(self) -> bool:
+        """As the forward inside."""
+        return packed(self._forward)
+
+    @property
+    def work(self) -> Work:
+        """Of the forward inside: rows that somebody remembered are none."""
+        return work(self._forward)
+
+    def close(self) -> None:
+        """Close the forward inside."""
+        getattr(self._forward, "close", lambda: None)()
+
+
+class Via(Around):
+    """A Forward that is asked in another way.
 
     Args:
         forward: Whose model runs the rows.
@@ -94,30 +124,12 @@ class Via:
     """
 
     def __init__(self, forward: Forward, ask: Forward) -> None:
-        self._forward, self._ask = forward, ask
+        super().__init__(forward)
+        self._ask = ask
 
     def __call__(self, rows: Sequence[Row]) -> list[Array]:
         """One array a row, in order."""
         return self._ask(rows)
-
-    @property
-    def max_tokens(self) -> int:
-        """Of a batch."""
-        return budget(self._forward)
-
-    @property
-    def packed(self) -> bool:
-        """As the other one."""
-        return packed(self._forward)
-
-    @property
-    def work(self) -> Work:
-        """Of the other one."""
-        return work(self._forward)
-
-    def close(self) -> None:
-        """Close the other one."""
-        getattr(self._forward, "close", lambda: None)()
 
 
 BATCH = 32

@@ -8,12 +8,12 @@ from functools import partial
 
 import numpy as np
 
-from headgate.runtime.batching import Array, Forward, Row, Via, Work, budget, work
+from headgate.runtime.batching import Around, Array, Forward, Row, Via
 from headgate.runtime.state_cache import StateCache
 from headgate.runtime.states import Memo
 
 
-class CachedForward:
+class CachedForward(Around):
     """A Forward that asks the one inside only for rows it has not seen; safe across threads.
 
     Args:
@@ -22,7 +22,7 @@ class CachedForward:
     """
 
     def __init__(self, forward: Forward, max_bytes: int) -> None:
-        self._forward = forward
+        super().__init__(forward)
         self._max_bytes = max_bytes
         self._kept: OrderedDict[tuple[bytes, bytes, int], Array] = OrderedDict()
         self._bytes = 0
@@ -57,24 +57,12 @@ class CachedForward:
             self._keep(key, own)
         return [found[key] for key in keys]
 
-    @property
-    def max_tokens(self) -> int:
-        """Of a batch of the forward inside."""
-        return budget(self._forward)
-
-    @property
-    def work(self) -> Work:
-        """Of the forward inside."""
-        return work(self._forward)
-
     def close(self) -> None:
         """Forget everything and release the model."""
         with self._lock:
             self._kept.clear()
             self._bytes = 0
-        close = getattr(self._forward, "close", None)
-        if close is not None:
-            close()
+        super().close()
 
     def _keep(self, key: tuple[bytes, bytes, int], array: Array) -> None:
         with self._lock:

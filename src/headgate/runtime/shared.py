@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from headgate.runtime.batching import Array, Forward, Row, Via, Work, budget, work
+from headgate.runtime.batching import Around, Array, Forward, Row, Via
 from headgate.runtime.request import wait
 from headgate.runtime.state_cache import StateCache, remembering
 from headgate.runtime.states import FromStates, Memo
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from headgate.runtime.torch_forward import Module
 
 
-class SharedForward:
+class SharedForward(Around):
     """A Forward whose rows a worker runs, together with those of other callers.
 
     Args:
@@ -27,18 +27,9 @@ class SharedForward:
     def __init__(self, forward: Forward, worker: Worker | None = None) -> None:
         if not isinstance(worker, Worker | None):
             raise TypeError(f"worker is {worker!r}; expected a headgate.Worker, or None for one of its own.")
-        self._forward, self._worker, self._own = forward, worker or Worker(), worker is None
+        super().__init__(forward)
+        self._worker, self._own = worker or Worker(), worker is None
         self._parts: dict[Module, Forward] = {}
-
-    @property
-    def max_tokens(self) -> int:
-        """Of a batch of the forward inside."""
-        return budget(self._forward)
-
-    @property
-    def work(self) -> Work:
-        """Of the forward inside."""
-        return work(self._forward)
 
     @property
     def reads(self) -> FromStates | None:
@@ -69,7 +60,7 @@ class SharedForward:
         """Release the model."""
         if self._own:
             self._worker.close()
-        getattr(self._forward, "close", lambda: None)()
+        super().close()
 
     def _part(self, module: Module) -> Forward:
         """The forward inside, through this module: one for all callers, by which the worker knows whose rows match."""

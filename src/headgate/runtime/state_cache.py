@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from headgate.runtime.batching import Array, Forward, Row, Work, budget, packed, work
+from headgate.runtime.batching import Around, Array, Forward, Row
 from headgate.runtime.states import FromStates, Key, Memo, Readable, Remembering
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class StateCache:
         return self._lock
 
 
-class Lasting:
+class Lasting(Around):
     """A Forward whose small calls leave their states in a cache, and run no row whose states are there.
 
     Args:
@@ -116,59 +116,41 @@ class Lasting:
     """
 
     def __init__(self, forward: Readable, module: FromStates, cache: StateCache) -> None:
-        self._forward, self._module, self._cache = forward, module, cache
+        super().__init__(forward)
+        self._inside, self._module, self._cache = forward, module, cache
         cache.join(module)
 
     def __call__(self, rows: Sequence[Row]) -> list[Array]:
         """One float32 array a row, in order."""
         if self._passes(rows):
-            return self._forward(rows)
+            return self._inside(rows)
         return self._module.of(self._states(rows, whole=self._module.read is None))
 
     def through(self, rows: Sequence[Row], module: Module | None = None) -> list[Array]:
         """The same through another module of the model; its states come from the cache too."""
         read = module in (self._module.states, self._module.pooled)
         if self._passes(rows) or not read:
-            return self._forward.through(rows, module)
+            return self._inside.through(rows, module)
         whole = module == self._module.states
         return [s[-1] if s.ndim > 1 and not whole else s for s in self._states(rows, whole=whole)]
 
     @property
     def reads(self) -> FromStates | None:
         """As the forward inside."""
-        return self._forward.reads
+        return self._inside.reads
 
     @property
     def inside(self) -> Readable:
         """What it asks: for calls that leave nothing behind."""
-        return self._forward
-
-    @property
-    def max_tokens(self) -> int:
-        """Of a batch of the forward inside."""
-        return budget(self._forward)
-
-    @property
-    def packed(self) -> bool:
-        """As the forward inside."""
-        return packed(self._forward)
-
-    @property
-    def work(self) -> Work:
-        """Of the forward inside: rows that were looked up are none."""
-        return work(self._forward)
+        return self._inside
 
     def remembering(self, memo: Memo | StateCache) -> Forward:
         """See :func:`remembering`."""
         return self if memo is self._cache else remembering(self, memo)
 
-    def close(self) -> None:
-        """Release the model."""
-        getattr(self._forward, "close", lambda: None)()
-
     def _passes(self, rows: Sequence[Row]) -> bool:
         """Whether the rows go by the cache; of a closed scorer, so that it says so."""
-        return not 0 < len(rows) <= self._cache.rows or self._forward.reads is None
+        return not 0 < len(rows) <= self._cache.rows or self._inside.reads is None
 
     def _states(self, rows: Sequence[Row], *, whole: bool) -> list[Array]:
         keys = [row.key for row in rows]
@@ -176,7 +158,7 @@ class Lasting:
         new = {key: row for key, row in zip(keys, rows, strict=True) if key not in found}
         if new:
             module = self._module.states if whole else self._module.pooled
-            answers = self._forward.through(list(new.values()), module)
+            answers = self._inside.through(list(new.values()), module)
             for key, states in zip(new, answers, strict=True):
                 found[key] = self._cache.keep(self._module, key, states)
         return [found[key] for key in keys]

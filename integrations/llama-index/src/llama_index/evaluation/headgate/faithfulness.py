@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
-from llama_index.core.evaluation import BaseEvaluator, EvaluationResult
+from llama_index.core.evaluation import EvaluationResult
 from llama_index.core.instrumentation.events import BaseEvent
-from llama_index.core.prompts.mixin import PromptDictType
 from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
 from headgate import Claim, Grounding, Scorer
-from headgate.hosting import away
 from headgate.sentences import sentences
-from llama_index.postprocessor.headgate._shared import STRICT, Lazy, dispatcher, texts_of
+from llama_index.evaluation.headgate._evaluator import Evaluator, texts_of
+from llama_index.postprocessor.headgate._shared import STRICT, dispatcher
 
 
 class FaithfulnessEvent(BaseEvent):
@@ -35,7 +34,7 @@ class FaithfulnessEvent(BaseEvent):
         return "FaithfulnessEvent"
 
 
-class HeadgateFaithfulnessEvaluator(Lazy, BaseEvaluator):
+class HeadgateFaithfulnessEvaluator(Evaluator):
     """Check every sentence of an answer against its contexts, and cite what supports it.
 
     ```python
@@ -93,34 +92,6 @@ class HeadgateFaithfulnessEvaluator(Lazy, BaseEvaluator):
             literals=self.literals,
             unreadable=self.unreadable,
         )
-
-    def _get_prompts(self) -> PromptDictType:
-        return {}
-
-    def _update_prompts(self, prompts: PromptDictType) -> None:
-        return None
-
-    @dispatcher.span
-    def evaluate(
-        self,
-        query: str | None = None,
-        response: str | None = None,
-        contexts: Sequence[str] | None = None,
-        **kwargs: Any,
-    ) -> EvaluationResult:
-        """Evaluate one answer; the query is not read."""
-        return self._evaluate(query, response, contexts)  # not through a loop, which the host leaves open in threads
-
-    @dispatcher.span
-    async def aevaluate(
-        self,
-        query: str | None = None,
-        response: str | None = None,
-        contexts: Sequence[str] | None = None,
-        **kwargs: Any,
-    ) -> EvaluationResult:
-        """As :meth:`evaluate`, off the event loop."""
-        return await away(self._evaluate, query, response, contexts)
 
     def _evaluate(self, query: str | None, response: str | None, given: Sequence[str] | None) -> EvaluationResult:
         if response is None or given is None:

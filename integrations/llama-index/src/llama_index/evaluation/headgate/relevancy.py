@@ -5,15 +5,14 @@ from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
 from llama_index.core.bridge.pydantic import Field
-from llama_index.core.evaluation import BaseEvaluator, EvaluationResult
+from llama_index.core.evaluation import EvaluationResult
 from llama_index.core.instrumentation.events import BaseEvent
-from llama_index.core.prompts.mixin import PromptDictType
 from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
 from headgate import Reranker, Scorer
-from headgate.hosting import away
-from llama_index.postprocessor.headgate._shared import STRICT, Lazy, dispatcher, texts_of
+from llama_index.evaluation.headgate._evaluator import Evaluator, texts_of
+from llama_index.postprocessor.headgate._shared import STRICT, dispatcher
 
 
 class RelevancyEvent(BaseEvent):
@@ -35,7 +34,7 @@ class RelevancyEvent(BaseEvent):
         return "RelevancyEvent"
 
 
-class HeadgateRelevancyEvaluator(Lazy, BaseEvaluator):
+class HeadgateRelevancyEvaluator(Evaluator):
     """Check that an answer, and some context that it was made from, has to do with the query.
 
     ```python
@@ -77,34 +76,6 @@ class HeadgateRelevancyEvaluator(Lazy, BaseEvaluator):
 
     def _make(self, scorer: Scorer) -> Reranker:
         return Reranker(scorer, long_query=self.long_query)
-
-    def _get_prompts(self) -> PromptDictType:
-        return {}
-
-    def _update_prompts(self, prompts: PromptDictType) -> None:
-        return None
-
-    @dispatcher.span
-    def evaluate(
-        self,
-        query: str | None = None,
-        response: str | None = None,
-        contexts: Sequence[str] | None = None,
-        **kwargs: Any,
-    ) -> EvaluationResult:
-        """Evaluate one answer."""
-        return self._evaluate(query, response, contexts)  # not through a loop, which the host leaves open in threads
-
-    @dispatcher.span
-    async def aevaluate(
-        self,
-        query: str | None = None,
-        response: str | None = None,
-        contexts: Sequence[str] | None = None,
-        **kwargs: Any,
-    ) -> EvaluationResult:
-        """As :meth:`evaluate`, off the event loop."""
-        return await away(self._evaluate, query, response, contexts)
 
     def _evaluate(self, query: str | None, response: str | None, given: Sequence[str] | None) -> EvaluationResult:
         if query is None or response is None or given is None:

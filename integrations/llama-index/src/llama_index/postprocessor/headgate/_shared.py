@@ -25,13 +25,6 @@ STRICT = ConfigDict(
 )
 
 
-def texts_of(contexts: Iterable[str]) -> list[str]:
-    """The contexts of an answer; a str would be one for each of its letters."""
-    if isinstance(contexts, str):
-        raise TypeError(f"contexts is a str; expected a list of them: pass [{contexts[:20]!r}].")
-    return list(contexts)
-
-
 class Lazy(BaseComponent):
     """Fields that name a model, and the rule that they and a ready noun exclude each other.
 
