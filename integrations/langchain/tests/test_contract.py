@@ -1,21 +1,18 @@
 """The contract of every adapter, over every class of this distribution."""
 
-import json
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from inspect import signature
 from typing import Any
 
 import pytest
 from langchain_core.documents import Document
-from langchain_core.load import dumpd, load
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tracers.context import collect_runs
 from langchain_core.tracers.schemas import Run
 from tests.contract import Case, Contract, Held
+from tests.contract.langchain import saved
 
 import langchain_headgate
 from headgate import Grounding, Guard, Reranker, Router, Scorer, StreamGuard
@@ -229,17 +226,6 @@ if find_spec("langchain_core.decisions"):  # since langchain-core 1.8
             wrong=(({"unreadable": 2}, "unreadable"), ({"hypotheses": {"spam": " "}}, "spam")),
         )
     )
-
-
-def saved(adapter: Any) -> Any:
-    """Through JSON, and back by LangChain's own loader."""
-    if "allowed_objects" not in signature(load).parameters:
-        pytest.skip("langchain-core before 1.2.5 loads its own namespaces only")
-    data = json.loads(json.dumps(dumpd(adapter)))
-    assert data["type"] == "constructor"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # load is in beta
-        return load(data, allowed_objects=[type(adapter)], valid_namespaces=["langchain_headgate"])
 
 
 @contextmanager

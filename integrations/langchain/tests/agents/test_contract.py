@@ -1,10 +1,7 @@
 """The contract of every adapter, over the middlewares."""
 
-import json
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from inspect import signature
 from typing import Any
 
 import pytest
@@ -13,11 +10,11 @@ pytest.importorskip("langchain.agents")
 
 from langchain.agents import create_agent
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
-from langchain_core.load import dumpd, load
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from tests.chatting import TOOLS, Words
 from tests.contract import Case, Contract
+from tests.contract.langchain import saved
 
 from headgate import Guard, Router, StreamGuard
 from headgate.sentences import sentences
@@ -115,17 +112,6 @@ CASES = [
         wrong=(({"max_tools": 0}, "max_tools"), ({"max_tools": None}, "max_tools"), ({"threshold": 2}, "threshold")),
     ),
 ]
-
-
-def saved(adapter: Any) -> Any:
-    """Through JSON, and back by LangChain's own loader."""
-    if "allowed_objects" not in signature(load).parameters:
-        pytest.skip("langchain-core before 1.2.5 loads its own namespaces only")
-    data = json.loads(json.dumps(dumpd(adapter)))
-    assert data["type"] == "constructor"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # load is in beta
-        return load(data, allowed_objects=[type(adapter)], valid_namespaces=["langchain_headgate"])
 
 
 @contextmanager
