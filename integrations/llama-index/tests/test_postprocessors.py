@@ -94,6 +94,13 @@ def test_the_query_is_needed_to_rank() -> None:
     assert ids(guard().postprocess_nodes(nodes())) == ["c", "e", "d"]
 
 
+def test_a_label_needs_no_query() -> None:
+    nodes = [NodeWithScore(node=TextNode(text=text, id_=text)) for text in ("eggs", "a spam")]
+    rerank = HeadgateRerank(reranker=Reranker(ToyScorer(), label="spam"))
+    assert [n.node.node_id for n in rerank.postprocess_nodes(nodes)] == ["a spam", "eggs"]
+    assert [n.node.node_id for n in rerank.postprocess_nodes(nodes, query_str=" ")] == ["a spam", "eggs"]
+
+
 def test_no_nodes_need_no_model(loads) -> None:
     assert HeadgateRerank().postprocess_nodes([], query_str="q") == []
     assert HeadgateNodeGuard(forbid=["spam"]).postprocess_nodes([]) == []

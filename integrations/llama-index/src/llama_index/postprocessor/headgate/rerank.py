@@ -59,7 +59,7 @@ class HeadgateRerank(Lazy, BaseNodePostprocessor):
             ``metadata_mode``. Its ``text``, if it has one, reads the NodeWithScore.
 
     Raises:
-        ValueError: ``reranker`` and scalars together; no query; a node without the score to fuse.
+        ValueError: ``reranker`` and scalars together; neither query nor label; a node without the score to fuse.
     """
 
     model_config = STRICT
@@ -98,11 +98,12 @@ class HeadgateRerank(Lazy, BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        if query_bundle is None:
+        label = self.label if self.reranker is None else self.reranker.label
+        if query_bundle is None and label is None:
             raise ValueError("no query came; expected one to rank the nodes by: pass query_str or query_bundle.")
         if not nodes:
             return []
-        return self._rerank(nodes, query_bundle)
+        return self._rerank(nodes, query_bundle or QueryBundle(""))
 
     @dispatcher.span
     async def _apostprocess_nodes(
