@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers.context import collect_runs
 from langchain_core.tracers.schemas import Run
 from tests.contract import Case, Contract, Held
@@ -24,6 +25,7 @@ from langchain_headgate import (
     HeadgateGrounding,
     HeadgateGuard,
     HeadgateReranker,
+    HeadgateRetriever,
     HeadgateRouter,
     HeadgateStreamGuard,
 )
@@ -250,8 +252,46 @@ class TestContract(Contract):
     heard = staticmethod(heard)
 
 
+def base(*texts: str) -> RunnableLambda[str, list[Document]]:
+    return RunnableLambda(lambda query: documents(*texts), name="base")
+
+
+class TestRetriever(Contract):
+    """Its reranker is an adapter itself."""
+
+    saved = staticmethod(saved)
+    heard = staticmethod(heard)
+    # It names no model of its own: its parts do, and are held to these.
+    test_the_model_is_loaded_at_first_use_with_what_was_said = None
+    test_noun_and_scalars_at_once_are_refused = None
+    test_a_ready_noun_is_shared_by_copies_and_never_lost_in_a_pickle = None
+
+    @pytest.fixture
+    def case(self) -> Case:
+        return Case(
+            HeadgateRetriever,
+            scalars={"reranker": HeadgateReranker(top_n=9)},
+            ready="reranker",
+            noun=lambda scorer: HeadgateReranker(reranker=Reranker(scorer, top_k=9)),
+            beside={"retriever": base("ham and eggs", "a spam", "ham")},
+            inputs=lambda: ["ham", "eggs"],
+            call=lambda adapter, given: adapter.invoke(given),
+            acall=lambda adapter, given: adapter.ainvoke(given),
+            alike=lambda: ("none", ["0", "1", "2"]),
+            ids=ids,
+            fired=("HeadgateRetriever", "base", "HeadgateReranker"),
+            kept=False,  # nor is the retriever inside
+            wrong=(({"top_n": 0}, "top_n"), ({"on_broken": "hide"}, "on_broken"), ({"reranker": None}, "reranker")),
+        )
+
+    def test_where_nothing_was_found_no_model_is_asked(self, case: Case) -> None:
+        scorer = Held()
+        assert HeadgateRetriever(retriever=base(), reranker=case.noun(scorer)).invoke("ham") == []
+        assert scorer.calls == []
+
+
 def test_every_public_class_is_held_to_the_contract() -> None:
     classes = {n for n in langchain_headgate.__all__ if isinstance(getattr(langchain_headgate, n), type)}
     adapters = {n for n in classes if hasattr(getattr(langchain_headgate, n), "model_fields")}
-    adapters -= {"HeadgateRetriever"}  # which is made of two others
-    assert adapters == {case.cls.__name__ for case in CASES} - {"HeadgateDecisionModel"}
+    held = {case.cls.__name__ for case in CASES} | {"HeadgateRetriever"}
+    assert adapters == held - {"HeadgateDecisionModel"}

@@ -10,7 +10,9 @@ pytest.importorskip("langchain.agents")
 
 from langchain.agents import create_agent
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tracers.context import collect_runs
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from tests.chatting import TOOLS, Words
 from tests.contract import Case, Contract
@@ -18,8 +20,9 @@ from tests.contract.langchain import saved
 
 from headgate import Guard, Router, StreamGuard
 from headgate.sentences import sentences
-from langchain_headgate import agents
+from langchain_headgate import HeadgateStreamGuard, agents
 from langchain_headgate.agents import (
+    GuardedChatModel,
     HeadgateInputGuardMiddleware,
     HeadgateOutputGuardMiddleware,
     HeadgateToolGuardMiddleware,
@@ -120,10 +123,48 @@ def heard() -> Iterator[list[str]]:
     yield []
 
 
+@contextmanager
+def runs() -> Iterator[list[str]]:
+    """Names of runs."""
+    names: list[str] = []
+    with collect_runs() as found:
+        yield names
+    names.extend(run.name if run.error is None else f"{run.name} failed" for run in found.traced_runs)
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 class TestContract(Contract):
     saved = staticmethod(saved)
     heard = staticmethod(heard)
+
+
+class TestGuardedChatModel(Contract):
+    """Its guard is an adapter itself."""
+
+    saved = staticmethod(saved)
+    heard = staticmethod(runs)
+    # It names no model of its own: its guard does, and is held to these.
+    test_the_model_is_loaded_at_first_use_with_what_was_said = None
+    test_noun_and_scalars_at_once_are_refused = None
+    test_a_ready_noun_is_shared_by_copies_and_never_lost_in_a_pickle = None
+
+    @pytest.fixture
+    def case(self) -> Case:
+        return Case(
+            GuardedChatModel,
+            scalars={"guard": HeadgateStreamGuard(forbid=["spam"])},
+            ready="guard",
+            noun=lambda scorer: HeadgateStreamGuard(guard=StreamGuard(Guard(scorer, ["spam"], 0.5), sentences("en"))),
+            beside={"inner": FakeListChatModel(responses=["Ham and eggs. A spam. More ham."])},
+            inputs=lambda: ["what is there?"],
+            call=lambda adapter, given: adapter.invoke(given),
+            acall=lambda adapter, given: adapter.ainvoke(given),
+            plain=lambda found: found.content,
+            fired=("FakeListChatModel",),
+            hands=True,
+            kept=False,  # nor is the model inside
+            wrong=(({"guard": None}, "guard"), ({"inner": 3}, "inner"), ({"key": 3}, "key")),
+        )
 
 
 def test_every_middleware_is_held_to_the_contract() -> None:
