@@ -4,7 +4,7 @@ A distribution's test file lists its classes as :class:`Case` and subclasses :cl
 
     @pytest.mark.parametrize("case", CASES, ids=str)
     class TestContract(Contract):
-        saved, heard = staticmethod(...), staticmethod(...)
+        saved, refusal, heard = staticmethod(...), ValueError, staticmethod(...)
 """
 
 import pytest

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from langchain_core.load import dumpd, load
 
+REFUSAL = NotImplementedError
+"""What langchain-core's own ``load`` raises for a part that no data describe."""
+
 
 def saved(adapter: Any) -> Any:
     """Through JSON, and back by LangChain's own loader."""

@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers.context import collect_runs
 from langchain_core.tracers.schemas import Run
 from tests.contract import Case, Contract, Held
-from tests.contract.langchain import saved
+from tests.contract.langchain import REFUSAL, saved
 
 import langchain_headgate
 from headgate import Grounding, Guard, Reranker, Router, Scorer, StreamGuard
@@ -248,7 +248,7 @@ def told(run: Run) -> Iterator[str]:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 class TestContract(Contract):
-    saved = staticmethod(saved)
+    saved, refusal = staticmethod(saved), REFUSAL
     heard = staticmethod(heard)
 
 
@@ -259,7 +259,7 @@ def base(*texts: str) -> RunnableLambda[str, list[Document]]:
 class TestRetriever(Contract):
     """Its reranker is an adapter itself."""
 
-    saved = staticmethod(saved)
+    saved, refusal = staticmethod(saved), REFUSAL
     heard = staticmethod(heard)
     # It names no model of its own: its parts do, and are held to these.
     test_the_model_is_loaded_at_first_use_with_what_was_said = None

@@ -17,32 +17,11 @@ from tests import pages
 import headgate
 import langchain_headgate
 from headgate.testing import ToyScorer
-from langchain_headgate import (
-    HeadgateCrossEncoder,
-    HeadgateDocumentGuard,
-    HeadgateEmbeddings,
-    HeadgateGrounding,
-    HeadgateGuard,
-    HeadgateReranker,
-    HeadgateRetriever,
-    HeadgateRouter,
-    HeadgateStreamGuard,
-)
 
 pytest.importorskip("langchain_classic.retrievers")
 README = Path(__file__).parents[1] / "README.md"
 MINI = Path(headgate.__file__).parent / "mini" / "scorer.json"
-CLASSES = [
-    HeadgateCrossEncoder,
-    HeadgateDocumentGuard,
-    HeadgateEmbeddings,
-    HeadgateGrounding,
-    HeadgateGuard,
-    HeadgateReranker,
-    HeadgateRetriever,
-    HeadgateRouter,
-    HeadgateStreamGuard,
-]
+CLASSES = [getattr(langchain_headgate, name) for name in langchain_headgate.__all__ if name.startswith("Headgate")]
 
 
 def blocks(text: str) -> str:

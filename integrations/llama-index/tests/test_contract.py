@@ -252,7 +252,7 @@ def heard() -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 class TestContract(Contract):
-    saved = staticmethod(saved)
+    saved, refusal = staticmethod(saved), ValueError
     heard = staticmethod(heard)
 
 

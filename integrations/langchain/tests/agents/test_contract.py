@@ -16,7 +16,7 @@ from langchain_core.tracers.context import collect_runs
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from tests.chatting import TOOLS, Words
 from tests.contract import Case, Contract
-from tests.contract.langchain import saved
+from tests.contract.langchain import REFUSAL, saved
 
 from headgate import Guard, Router, StreamGuard
 from headgate.sentences import sentences
@@ -134,14 +134,14 @@ def runs() -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 class TestContract(Contract):
-    saved = staticmethod(saved)
+    saved, refusal = staticmethod(saved), REFUSAL
     heard = staticmethod(heard)
 
 
 class TestGuardedChatModel(Contract):
     """Its guard is an adapter itself."""
 
-    saved = staticmethod(saved)
+    saved, refusal = staticmethod(saved), REFUSAL
     heard = staticmethod(runs)
     # It names no model of its own: its guard does, and is held to these.
     test_the_model_is_loaded_at_first_use_with_what_was_said = None
