@@ -13,11 +13,12 @@ from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from threading import Lock, Semaphore, Thread
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import headgate
 from headgate.errors import CheckpointError, ScorerError
-from headgate.once import One
+from headgate.once import Common, One
+from headgate.once import Kept as Kept  # for adapters
 
 if TYPE_CHECKING:
     from headgate.config import Task
@@ -160,11 +161,10 @@ async def _judged(guard: StreamGuard, stream: GuardedStream) -> AsyncGenerator[S
             task.cancel()  # late, or nobody waits any more
 
 
-class Models:
+class Models(Common):
     """Scorers by what they were loaded with, each loaded once and shared by its callers.
 
-    Tasks of files are kept the same way. Copies of their owner share them, a pickle starts without any, and equality
-    ignores them.
+    Tasks of files are kept the same way. Copies of their owner share them, a pickle starts without any.
     """
 
     def __init__(self) -> None:
@@ -197,18 +197,6 @@ class Models:
         if os.getpid() != self._process:  # another thread of the parent may have been loading
             self._lock, self._process = Lock(), os.getpid()
         return self._lock
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Models)
-
-    def __hash__(self) -> int:
-        return hash(Models)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
-        return (type(self), ())
 
 
 def unread(path: str, kind: type[Task]) -> Task:

@@ -1,8 +1,9 @@
-"""One of a thing for all threads of a process."""
+"""Things that are made once: for all threads of a process, or for an object and its copies."""
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -31,3 +32,39 @@ class One(Generic[T]):
         self._lock = Lock()
         if not self._forks:
             self._made.clear()
+
+
+class Common:
+    """What an object and its copies have in common: a pickle starts without any, and equality ignores it."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
+        return (type(self), ())
+
+
+class Kept(Common):
+    """The last few things that are dear to make; each is made once for callers that wait for it at the same time."""
+
+    SIZE = 8
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._made: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """What was made of this key, or is now; the key says all that it is made of, for copies may differ."""
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = make()
+            self._made.move_to_end(key)
+            while len(self._made) > self.SIZE:
+                self._made.popitem(last=False)
+            return self._made[key]

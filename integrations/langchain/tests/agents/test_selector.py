@@ -111,6 +111,14 @@ async def test_of_many_tools_the_nearest_are_read_and_embedded_once(loads: Loads
     assert len(selector.kept._made) == 1
 
 
+async def test_a_copy_with_other_settings_chooses_by_those(loads: Loads) -> None:
+    selector = HeadgateToolSelectorMiddleware(max_tools=1)
+    assert len(await shown(selector, TOOLS, "search the web")) == 1
+    assert len(await shown(selector.model_copy(update={"max_tools": 2}), TOOLS, "search the web")) == 2
+    await shown(selector.model_copy(update={"model": "mini/nli"}), TOOLS, "search the web")
+    assert [where for where, _ in loads] == ["mini/route", "mini/nli"]
+
+
 async def test_no_model_is_read_where_there_is_nothing_to_choose(loads: Loads) -> None:
     assert len(await shown(HeadgateToolSelectorMiddleware(max_tools=3), TOOLS, "hello")) == 3
     assert len(await shown(HeadgateToolSelectorMiddleware(max_tools=1), TOOLS, " ")) == 3

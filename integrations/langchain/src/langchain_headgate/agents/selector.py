@@ -18,8 +18,7 @@ from pydantic import Field, InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
 from headgate import Decision, Logged, Router, Scorer, Shortlist
-from headgate.hosting import away
-from langchain_headgate.agents._kept import Kept
+from headgate.hosting import Kept, away
 from langchain_headgate.agents._middleware import GuardState, Middleware, merged
 
 CHOSEN = "selected_tools"
@@ -143,7 +142,8 @@ class HeadgateToolSelectorMiddleware(Middleware):
                 )
             return self.router
         labels = {t.name: self._label(t) for t in tools}
-        found: Router = self.kept.get(tuple(labels.items()), lambda: self._made(labels))
+        settings = self.model_dump_json(exclude={"descriptions", "always_include", "key"})
+        found: Router = self.kept.get((settings, tuple(labels.items())), lambda: self._made(labels))
         return found
 
     def _made(self, labels: dict[str, str]) -> Router:

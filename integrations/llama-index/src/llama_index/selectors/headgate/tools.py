@@ -1,8 +1,6 @@
 """Retrieve the few tools that a request needs, of many."""
 
-from collections.abc import Callable
 from dataclasses import asdict
-from threading import Lock
 from typing import Any, ClassVar, Self, cast
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -16,37 +14,9 @@ from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
 from headgate import Embedder, Router, Scorer, Shortlist
-from headgate.hosting import UNREAD, away
+from headgate.hosting import UNREAD, Kept, away
 from llama_index.postprocessor.headgate._shared import STRICT, Lazy, dispatcher
 from llama_index.selectors.headgate.base import SelectionEvent, words_of
-
-
-class Last:
-    """The last thing made, and what it was made from; copies of their owner share it, a pickle starts without."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._from: object = None
-        self._made: Any = None
-
-    def get(self, source: tuple[Any, ...], make: Callable[[], Any]) -> Any:
-        """What ``make()`` gave for this source."""
-        with self._lock:
-            if self._from != source:
-                self._made, self._from = make(), source
-            return self._made
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Last)
-
-    def __hash__(self) -> int:
-        return hash(Last)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
-        return (type(self), ())
 
 
 class HeadgateToolRetriever(Lazy, ObjectRetriever[Any]):
@@ -100,7 +70,7 @@ class HeadgateToolRetriever(Lazy, ObjectRetriever[Any]):
     embedder: str | SkipJsonSchema[InstanceOf[Embedder]] | None = None
     size: int = Field(default=32, ge=1)
     scorer: SkipJsonSchema[InstanceOf[Scorer] | None] = None
-    shortlists: SkipJsonSchema[InstanceOf[Last]] = Field(default_factory=Last, exclude=True, repr=False)
+    shortlists: SkipJsonSchema[InstanceOf[Kept]] = Field(default_factory=Kept, exclude=True, repr=False)
 
     @classmethod
     def class_name(cls) -> str:
@@ -167,7 +137,7 @@ class HeadgateToolRetriever(Lazy, ObjectRetriever[Any]):
         return cast(
             Scorer,
             self.shortlists.get(
-                (id(scorer), id(embedder), self.size, words),
+                (id(scorer), id(embedder), self.size, tuple(words)),  # it holds both, so that their ids stay theirs
                 lambda: Shortlist(scorer, embedder, words, size=self.size),
             ),
         )
