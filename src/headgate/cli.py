@@ -1,4 +1,4 @@
-"""The command line: ``headgate rerank``, ``route``, ``guard``, ``eval``, ``bench``, ``export``, ``replay``, ``drift``.
+"""The command line: ``headgate rerank``, ``route``, ``guard``, ``eval``, ``bench``, ``export``, ``replay``, ``drift``, ``serve``.
 
 Documents come from files or stdin, one a line, as JSON lines, or one a file. Results go to stdout,
 as a table or as JSON lines, and nothing else does; notes, progress and errors go to stderr.
@@ -29,11 +29,12 @@ from headgate.documents import Document, parse_json, read_documents, read_text, 
 from headgate.errors import HeadgateError
 from headgate.evaluate.command import command as evaluate
 from headgate.export import command as export
-from headgate.guard import Guard
+from headgate.guard import Guard, brought
 from headgate.logbook import drift, replay
 from headgate.rerank import Hit, Reranker
 from headgate.route import Router
 from headgate.scores import Ask, Scorer, Scores, judge
+from headgate.serve.command import serve
 from headgate.verdict import Verdict
 
 _CHUNK = 256  # texts between two steps of the progress bar: some seconds on a CPU
@@ -150,7 +151,7 @@ def guard(
         judged = _restored(config, Guard, device, given)
     else:
         scorer = _scorer(model, revision=revision, device=device, max_length=max_length)
-        judged = Guard(scorer, rules or _own(model, scorer), threshold=threshold, unreadable=unreadable)
+        judged = Guard(scorer, rules or brought(scorer, model), threshold=threshold, unreadable=unreadable)
     verdicts = judged.decide(_scores(judged.scorer, judged.ask([d.text for d in documents])))
     _print(documents, verdicts, "verdict", None if as_json else _verdict_cells)
     if any(verdict.blocks for verdict in verdicts):
@@ -162,21 +163,13 @@ app.command("bench")(_explained()(bench))
 app.command("export")(_explained()(export))
 app.command("replay")(_explained()(replay))
 app.command("drift")(_explained()(drift))
+app.command("serve")(_explained()(serve))
 
 
 def _scorer(model: str, **how: Any) -> Scorer:  # noqa: ANN401  as load takes them
     from headgate import load  # here, because it brings torch, which takes a second or two
 
     return load(model, **how)
-
-
-def _own(model: str, scorer: Scorer) -> list[str]:
-    """The rules that a model brings."""
-    # A scorer may bring thresholds for short names too; its vocabulary holds each rule once.
-    own = [label for label in getattr(scorer, "thresholds", ()) if label in (scorer.labels or (label,))]
-    if not own:
-        raise ValueError(f"{model} brings no rules of its own; name yours: --forbid LABEL --threshold 0.9.")
-    return own
 
 
 def _restored(config: Path, kind: type[Noun], device: str, given: Sequence[object]) -> Noun:

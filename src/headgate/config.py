@@ -64,6 +64,48 @@ class Saved:
         found: Certificate | None = self.settings.get("certificate")
         return found
 
+    @property
+    def origin(self) -> Origin:
+        """How to load its scorer: with a certificate, in the backend and dtype that it is for.
+
+        Raises:
+            CheckpointError: It says no place to load from.
+        """
+        origin = self.model.origin
+        if origin is None:
+            raise CheckpointError(
+                f"{self.path}: scorer says no where: headgate.load didn't make it. Expected restore(…, scorer=…) with "
+                f"fingerprint {self.model.fingerprint}."
+            )
+        pins = {} if self.certificate is None else self.certificate.pins
+        backend = pins.get("backend", "auto") if origin.backend == "auto" else origin.backend
+        dtype = pins.get("dtype", "auto") if origin.dtype == "auto" else origin.dtype
+        return replace(origin, backend=backend, dtype=dtype)
+
+    def calibrated(self, scorer: Scorer) -> Scorer:
+        """What :attr:`origin` loads, through the calibration that was saved with it, if one was."""
+        return scorer if self.model.calibration is None else self.model.calibration.on(scorer)
+
+    def on(self, scorer: Scorer) -> Task:
+        """The task on this scorer, calibrated if it was.
+
+        Raises:
+            StaleError: The scorer is another, or settings were changed that the certificate is for.
+            CheckpointError: The settings mean nothing together.
+        """
+        if self.model.fingerprint is not None and scorer.fingerprint != self.model.fingerprint:
+            raise StaleError(
+                f"{self.path}: scorer.fingerprint is {self.model.fingerprint}, and this scorer's is "
+                f"{scorer.fingerprint}: other weights, template, classes or calibration, for which these settings mean "
+                "nothing. Fit again, or load the scorer it was made with."
+            )
+        try:
+            return self.kind(scorer, **self.settings)
+        except StaleError as e:
+            raise StaleError(f"{self.path}: {e} In the file: delete the block certificate, and what it promised.") from e
+        except (TypeError, ValueError) as e:
+            raise CheckpointError(f"{self.path}: {e}") from e
+
 
 def save(task: Task, path: str | Path) -> None:
     """Write a router, guard or reranker to a file, all or nothing.
@@ -114,20 +156,11 @@ def restore(path: str | Path, *, scorer: Scorer | None = None, device: str = "au
         DeviceError: The backend or dtype that the certificate is for are not to be had here.
     """
     saved = read(path)
-    model = saved.model
-    scorer = _scorer(saved, device) if scorer is None else scorer
-    if model.fingerprint is not None and scorer.fingerprint != model.fingerprint:
-        raise StaleError(
-            f"{saved.path}: scorer.fingerprint is {model.fingerprint}, and this scorer's is {scorer.fingerprint}: "
-            "other weights, template, classes or calibration, for which these settings mean nothing. Fit again, or "
-            "load the scorer it was made with."
-        )
-    try:
-        return saved.kind(scorer, **saved.settings)
-    except StaleError as e:
-        raise StaleError(f"{saved.path}: {e} In the file: delete the block certificate, and what it promised.") from e
-    except (TypeError, ValueError) as e:
-        raise CheckpointError(f"{saved.path}: {e}") from e
+    if scorer is None:
+        from headgate.loading import load_again  # here, because it brings torch, which takes a second or two
+
+        scorer = saved.calibrated(load_again(saved.origin, device=device))
+    return saved.on(scorer)
 
 
 def read(path: str | Path) -> Saved:
@@ -136,21 +169,40 @@ def read(path: str | Path) -> Saved:
     Raises:
         CheckpointError: As :func:`restore`.
     """
+    found = content(path)
+    try:
+        return parse(found, Path(path))
+    except ValueError as e:
+        raise e if isinstance(e, HeadgateError) else CheckpointError(f"{path}: {e}") from e
+
+
+def content(path: str | Path) -> object:
+    """What a file of JSON or YAML holds, as plain data; a key that comes twice is refused.
+
+    Raises:
+        CheckpointError: It can't be read, or is neither.
+    """
     file = Path(path)
     yaml = _is_yaml(file)
     try:
         words = file.read_text(encoding="utf-8-sig")
-        found = _from_yaml(words) if yaml else json.loads(words, object_pairs_hook=_once)
-        return _saved(file, found)
+        return _from_yaml(words) if yaml else json.loads(words, object_pairs_hook=_once)
     except OSError as e:
         raise CheckpointError(f"{path} can't be read ({e.strerror}); expected a file that headgate.save wrote.") from e
-    except HeadgateError:
-        raise
     except (ValueError, RecursionError) as e:
         raise CheckpointError(f"{path}: {' '.join(str(e).split())}") from e
 
 
-def _saved(path: Path, found: object) -> Saved:
+def parse(found: object, path: Path) -> Saved:
+    """What a file holds, as a task.
+
+    Args:
+        found: Its :func:`content`, or a part of another file's that says the same.
+        path: What to call it in errors.
+
+    Raises:
+        ValueError: A key is unknown, missing, or of another type; the message names it.
+    """
     if not isinstance(found, Mapping):
         raise ValueError(f"it holds {type(found).__name__}; expected a mapping with headgate, task, scorer, ….")
     if found.get("headgate") != _FORMAT or isinstance(found.get("headgate"), bool):
@@ -201,22 +253,6 @@ def _read_model(words: object) -> Model:
     found = parts({**origin, **own}, words, "scorer")
     made = Origin(**{name: found.pop(name) for name in list(found) if name in origin}) if origin else None
     return Model(origin=made, **found)
-
-
-def _scorer(saved: Saved, device: str) -> Scorer:
-    origin = saved.model.origin
-    if origin is None:
-        raise CheckpointError(
-            f"{saved.path}: scorer says no where: headgate.load didn't make it. Expected restore(…, scorer=…) with "
-            f"fingerprint {saved.model.fingerprint}."
-        )
-    from headgate.loading import load_again  # here, because it brings torch, which takes a second or two
-
-    pins = {} if saved.certificate is None else saved.certificate.pins
-    backend = pins.get("backend", "auto") if origin.backend == "auto" else origin.backend
-    dtype = pins.get("dtype", "auto") if origin.dtype == "auto" else origin.dtype
-    scorer = load_again(replace(origin, backend=backend, dtype=dtype), device=device)
-    return scorer if saved.model.calibration is None else saved.model.calibration.on(scorer)
 
 
 def _is_yaml(path: Path) -> bool:

@@ -243,3 +243,20 @@ def _broken(truth: object, names: Sequence[str]) -> object:
     if len(names) > 1:
         raise DataError(f"a truth is {truth}, and there are {len(names)} rules; expected the names of those it breaks.")
     return names if truth else None
+
+
+def brought(scorer: Scorer, called: str) -> list[str]:
+    """The rules that a scorer brings thresholds for, each once.
+
+    Args:
+        scorer: Such as ``load("mini/guard")``.
+        called: Its name, for the error.
+
+    Raises:
+        ValueError: It brings none.
+    """
+    # A scorer may bring thresholds for short names too; its vocabulary holds each rule once.
+    own = [label for label in getattr(scorer, "thresholds", ()) if label in (scorer.labels or (label,))]
+    if not own:
+        raise ValueError(f"{called} brings no rules of its own; name yours, each with a threshold.")
+    return own

@@ -181,7 +181,7 @@ class Models(Common):
         key = repr((model, sorted(arguments.items())))
         with self._alone():  # two first calls load one model
             if key not in self._scorers:
-                self._scorers[key] = _shared(headgate.load(model, **arguments))
+                self._scorers[key] = shared(headgate.load(model, **arguments), _worker(), _states())
             return self._scorers[key]
 
     def task(self, path: str, device: str | None = None) -> Task:
@@ -190,7 +190,7 @@ class Models(Common):
         with self._alone():
             if key not in self._tasks:
                 task = headgate.restore(path, device=device or "auto")
-                self._tasks[key] = replace(task, scorer=_shared(task.scorer))
+                self._tasks[key] = replace(task, scorer=shared(task.scorer, _worker(), _states()))
             return self._tasks[key]
 
     def _alone(self) -> Lock:
@@ -223,14 +223,20 @@ def unread(path: str, kind: type[Task]) -> Task:
         raise CheckpointError(f"{path}: {e}") from e
 
 
-def _shared(scorer: Any) -> Any:  # noqa: ANN401  scorers of other people have other types
-    """The scorer with one worker and one cache of states for all, beneath its calibration if it has one."""
+def shared(scorer: Any, worker: Worker, states: StateCache) -> Any:  # noqa: ANN401  scorers of others have other types
+    """The scorer with this worker and cache of states, beneath its calibration if it has one.
+
+    Args:
+        scorer: Any; one that offers neither ``shared`` nor ``remembering`` comes back as it is.
+        worker: The same for all scorers of a device.
+        states: The same for all that may read the same texts.
+    """
     calibration = getattr(scorer, "calibration", None)
     if calibration is not None and hasattr(scorer, "scorer"):
-        return calibration.on(_shared(scorer.scorer))
+        return calibration.on(shared(scorer.scorer, worker, states))
     if hasattr(scorer, "shared"):
-        scorer = scorer.shared(_worker())
-    return scorer.remembering(_states()) if hasattr(scorer, "remembering") else scorer
+        scorer = scorer.shared(worker)
+    return scorer.remembering(states) if hasattr(scorer, "remembering") else scorer
 
 
 class _EveryThreshold(dict[str, float]):

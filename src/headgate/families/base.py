@@ -113,6 +113,11 @@ class Family(ABC):
         return self._core.template
 
     @property
+    def max_length(self) -> int:
+        """Tokens of the longest row, label and special tokens included; a longer text is read in windows."""
+        return self._core.max_length
+
+    @property
     def calibration(self) -> Calibration | None:
         """What every score went through; None leaves the model's own numbers."""
         return self._core.calibration
@@ -216,6 +221,11 @@ class Family(ABC):
         room = self._core.max_length // 2 - extra - self._core.tokenizer.pair.size
         spans = [characters(encoded.offsets, a, b, encoded.length) for a, b in windows(len(encoded.ids), room, 0)]
         return [label[a:b] for a, b in spans]
+
+    def beginning(self, texts: Sequence[str], tokens: int) -> list[str]:
+        """Each text up to its first so many tokens, for a caller that wants no more of it read."""
+        cuts = zip(texts, self._core.tokenizer.encode(list(texts)), strict=True)
+        return [t if len(e.ids) <= tokens else t[: int(e.offsets[tokens - 1, 1])] for t, e in cuts]
 
     def close(self) -> None:
         """Release the model; later calls raise ClosedError."""

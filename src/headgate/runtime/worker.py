@@ -19,6 +19,7 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from operator import index
 
 from headgate.errors import ClosedError, OverloadedError, ScorerError
@@ -29,6 +30,25 @@ log = logging.getLogger(__name__)
 
 AHEAD = 2
 """How many batches of rows are looked at to choose one."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a worker has to do, and has done.
+
+    Attributes:
+        waiting: Requests with rows that have not begun.
+        tokens: Of these rows.
+        batches: Run so far.
+        batched: Tokens of them, without padding.
+        room: Tokens that they had room for: ``batched / room`` says how full batches are.
+    """
+
+    waiting: int
+    tokens: int
+    batches: int
+    batched: int
+    room: int
 
 
 class Worker:
@@ -76,6 +96,11 @@ class Worker:
         return self._queue.put(Request(forward, list(rows), index(max_tokens)))
 
     @property
+    def load(self) -> Load:
+        """What waits now, and what was run so far."""
+        return self._queue.load
+
+    @property
     def here(self) -> bool:
         """True in the worker's own thread, which would wait for itself."""
         return self._queue.thread is threading.current_thread()
@@ -97,11 +122,16 @@ class _Queue:
     def __init__(self, wait: float, max_waiting: int) -> None:
         self._wait, self._max_waiting = wait, max_waiting
         self._requests: OrderedDict[int, Request] = OrderedDict()  # in the order of their turns
-        self._tokens = 0
+        self._tokens = self._batches = self._batched = self._room = 0
         self._closed = False
         self._changed = threading.Condition()
         self._process = os.getpid()
         self.thread = threading.Thread(target=self._work, name="headgate-worker", daemon=True)
+
+    @property
+    def load(self) -> Load:
+        with self._changed:
+            return Load(len(self._requests), self._tokens, self._batches, self._batched, self._room)
 
     def put(self, request: Request) -> Answer:
         if not request.rows:
@@ -212,10 +242,12 @@ class _Queue:
         for _, turn, at in near[: sizes[0]]:
             chosen.setdefault(turn, []).append(-at)
         batch: Batch = []
+        self._batches, self._room = self._batches + 1, self._room + leader.max_tokens
         for turn, places in chosen.items():
             request = there[turn]
             taken = request.take(places)
-            self._tokens -= sum(map(request.length, taken))
+            tokens = sum(map(request.length, taken))
+            self._tokens, self._batched = self._tokens - tokens, self._batched + tokens
             batch.append((request, taken))
             if not request.waiting:
                 del self._requests[id(request)]

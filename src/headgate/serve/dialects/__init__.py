@@ -1,0 +1,1 @@
+"""One module a dialect: what comes in, what goes out, and nothing that decides."""

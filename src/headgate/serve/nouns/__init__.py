@@ -1,0 +1,1 @@
+"""Headgate's own endpoints: route, guard, ground, decide, and a guard for streams."""
