@@ -74,10 +74,16 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _server(uvicorn: Any, app: Any, **settings: Any) -> Any:  # noqa: ANN401
+    service = app.state.service
+
     class Server(uvicorn.Server):  # type: ignore[misc]  # it is imported in the call
         def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401
-            app.state.service.draining = True  # /ready says so to whoever sends requests, while they end
-            super().handle_exit(sig, frame)
+            first, service.draining = not service.draining, True  # /ready tells those who send requests
+            linger, end = service.settings.limits.linger, super().handle_exit
+            if first and linger and sig == signal.SIGTERM:
+                app.state.loop.call_soon_threadsafe(app.state.loop.call_later, linger, end, sig, frame)
+            else:
+                end(sig, frame)
 
     config = uvicorn.Config(
         app, access_log=False, server_header=False, timeout_keep_alive=30, ws_max_size=1 << 20, **settings
@@ -86,7 +92,7 @@ def _server(uvicorn: Any, app: Any, **settings: Any) -> Any:  # noqa: ANN401
 
 
 async def _serve(server: Any, app: Any, listening: socket.socket) -> None:  # noqa: ANN401
-    service = app.state.service
+    service, app.state.loop = app.state.service, asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
 
     async def reload() -> None:

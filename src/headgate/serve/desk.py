@@ -47,7 +47,7 @@ class Desk:
 
     @property
     def characters(self) -> int:
-        """Of the requests under way."""
+        """Of the requests under way, large ones left out."""
         return self._characters
 
     def refusal(self, client: str) -> Fault | None:
@@ -88,7 +88,8 @@ class Desk:
         self.check_stream()
         self._streams += 1
         try:
-            yield
+            with self._meter.streams.track_inprogress():
+                yield
         finally:
             self._streams -= 1
 
@@ -97,14 +98,15 @@ class Desk:
         refusal = self.refusal(client) or self._full(size)
         if refusal is not None:
             raise refusal
+        counted = size if size < self.limits.large else 0  # the others' room stays theirs
         self._requests += 1
-        self._characters += size
+        self._characters += counted
         self._held[client] += 1
         try:
             yield
         finally:
             self._requests -= 1
-            self._characters -= size
+            self._characters -= counted
             self._held[client] -= 1
             if not self._held[client]:
                 del self._held[client]

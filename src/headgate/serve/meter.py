@@ -26,6 +26,7 @@ class Meter:
             "headgate_request_seconds", "Seconds to the end of a reply.", ["dialect"], registry=r, buckets=SECONDS
         )
         self._under_way = Gauge("headgate_requests_under_way", "Requests that have no answer yet.", registry=r)
+        self.streams = Gauge("headgate_streams", "Guarded streams that are open.", registry=r)
         self._refused = Counter("headgate_refused", "Requests refused with 429, by what was full.", ["why"], registry=r)
         self._texts = Counter("headgate_texts", "Texts that were read.", ["model"], registry=r)
         self._tokens = Counter("headgate_tokens", "Tokens of these texts.", ["model"], registry=r)

@@ -41,13 +41,14 @@ class Limits:
         characters: Of one request, a query counted once for each document.
         requests: How many may be under way; more get 429.
         of_one: The share of these that one key, or one address where there are no keys, may hold, above 0 to 1.
-        backlog: Characters under way, beyond which requests get 429.
+        backlog: Characters under way, those of large requests left out, beyond which requests get 429.
         large: Characters from which a request is large: one of them is worked on at a time, ``large_waiting`` may wait.
         large_waiting: See ``large``.
         deadline: Seconds until a request is given up with 504; what it had waiting is taken out.
         upload: Seconds in which a body must have arrived.
         streams: Guarded streams that may be open.
-        drain: Seconds that requests under way have after SIGTERM.
+        linger: Seconds after SIGTERM in which requests are still taken, while ``/ready`` sends them elsewhere.
+        drain: Seconds that requests under way have then.
     """
 
     body: int = 32 * 1024 * 1024
@@ -56,18 +57,19 @@ class Limits:
     characters: int = 200_000_000
     requests: int = 128
     of_one: float = 0.75
-    backlog: int = 100_000_000
+    backlog: int = 20_000_000
     large: int = 1_000_000
     large_waiting: int = 4
     deadline: float = 60.0
     upload: float = 30.0
     streams: int = 64
+    linger: float = 0.0
     drain: float = 30.0
 
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
-            if not value > 0:
+            if not (value >= 0 if f.name == "linger" else value > 0):
                 raise ValueError(f"{f.name} is {value}; expected more than 0.")
         if not self.of_one <= 1:
             raise ValueError(f"of_one is {self.of_one}; expected a share, above 0 to 1.")
