@@ -33,9 +33,10 @@ from scipy.stats import beta
 
 from headgate import load
 from headgate.evaluate.rows import Row, read_rows
-from headgate.families.base import Encoder, Family, cut
+from headgate.families.base import Encoder, Family
 from headgate.families.multi_head import Head
 from headgate.runtime.batching import Array
+from headgate.runtime.windows import cut
 from headgate.train.heads import fit_heads, said_aloud
 
 NONE = "oos"

@@ -21,7 +21,7 @@ CORE = [
     "shadow", "stream", "testing", "thresholds", "tree", "verdict", "watch", "wrapped",
 ]  # fmt: skip
 PROJECTS = [ROOT / "pyproject.toml", *sorted(ROOT.glob("integrations/*/pyproject.toml"))]
-PUBLIC = {"headgate", "headgate.hosting", "headgate.sentences"}
+PUBLIC = {"headgate", "headgate.hosting", "headgate.label", "headgate.sentences", "headgate.serve"}
 MAX_LINES = 300
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``headgate rerank``, ``route``, ``guard``, ``eval``, ``bench``, ``export``, ``replay``, ``drift``, ``serve``.
+"""The command line: ``headgate rerank``, ``route``, ``guard``, and what trains, measures, serves and looks back.
 
 Documents come from files or stdin, one a line, as JSON lines, or one a file. Results go to stdout,
 as a table or as JSON lines, and nothing else does; notes, progress and errors go to stderr.

@@ -4,8 +4,6 @@ The file names the model and never holds it. With a certificate the backend and 
 they are written down and loaded again, whatever would be quicker here.
 """
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from headgate.calibration import Calibrated, Calibration
 from headgate.certificate import Certificate
 from headgate.errors import CheckpointError, HeadgateError, StaleError
 from headgate.families.origin import Origin
+from headgate.files import content, write
 from headgate.guard import Guard
 from headgate.plain import hints, parts, plain
 from headgate.rerank import Reranker
@@ -102,7 +101,9 @@ class Saved:
         try:
             return self.kind(scorer, **self.settings)
         except StaleError as e:
-            raise StaleError(f"{self.path}: {e} In the file: delete the block certificate, and what it promised.") from e
+            raise StaleError(
+                f"{self.path}: {e} In the file: delete the block certificate, and what it promised."
+            ) from e
         except (TypeError, ValueError) as e:
             raise CheckpointError(f"{self.path}: {e}") from e
 
@@ -122,7 +123,6 @@ def save(task: Task, path: str | Path) -> None:
         ValueError: Another ending.
     """
     file = Path(path)
-    yaml = _is_yaml(file)
     names = [name for name, kind in _KINDS.items() if type(task) is kind]
     if not names:
         raise TypeError(f"a {type(task).__name__} came; expected a Router, Guard or Reranker.")
@@ -139,7 +139,7 @@ def save(task: Task, path: str | Path) -> None:
         "scorer": _model(task.scorer, pinned=certificate is not None),
         **{name: plain(value, name) for name, value in settings.items()},
     }
-    _write(file, _as_yaml(body) if yaml else json.dumps(body, indent=2) + "\n")
+    write(file, body)
 
 
 def restore(path: str | Path, *, scorer: Scorer | None = None, device: str = "auto") -> Task:
@@ -174,23 +174,6 @@ def read(path: str | Path) -> Saved:
         return parse(found, Path(path))
     except ValueError as e:
         raise e if isinstance(e, HeadgateError) else CheckpointError(f"{path}: {e}") from e
-
-
-def content(path: str | Path) -> object:
-    """What a file of JSON or YAML holds, as plain data; a key that comes twice is refused.
-
-    Raises:
-        CheckpointError: It can't be read, or is neither.
-    """
-    file = Path(path)
-    yaml = _is_yaml(file)
-    try:
-        words = file.read_text(encoding="utf-8-sig")
-        return _from_yaml(words) if yaml else json.loads(words, object_pairs_hook=_once)
-    except OSError as e:
-        raise CheckpointError(f"{path} can't be read ({e.strerror}); expected a file that headgate.save wrote.") from e
-    except (ValueError, RecursionError) as e:
-        raise CheckpointError(f"{path}: {' '.join(str(e).split())}") from e
 
 
 def parse(found: object, path: Path) -> Saved:
@@ -253,66 +236,3 @@ def _read_model(words: object) -> Model:
     found = parts({**origin, **own}, words, "scorer")
     made = Origin(**{name: found.pop(name) for name in list(found) if name in origin}) if origin else None
     return Model(origin=made, **found)
-
-
-def _is_yaml(path: Path) -> bool:
-    if path.suffix not in (".json", ".yaml", ".yml"):
-        raise ValueError(f"{path} ends in {path.suffix!r}; expected .json, .yaml or .yml.")
-    return path.suffix != ".json"
-
-
-def _write(path: Path, words: str) -> None:
-    """All or nothing: who reads meanwhile sees the old file or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(words, encoding="utf-8", newline="\n")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A mapping whose keys come once: of two rules of one name, which one holds?"""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key!r} came twice; expected every key once.")
-        found[key] = value
-    return found
-
-
-def _as_yaml(body: Mapping[str, Any]) -> str:
-    import yaml  # here, as only some files need it
-
-    class Dumper(yaml.SafeDumper):  # type: ignore[misc]  # it has no types
-        def represent_str(self, text: str) -> object:
-            # Unquoted, some line ends of Unicode come back as others; escaped, all is on one line.
-            return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
-
-    Dumper.add_representer(str, Dumper.represent_str)
-    # One thing a line, however long: what changed shows as one line.
-    words: str = yaml.dump(
-        body, Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=2**31
-    )
-    return words
-
-
-def _from_yaml(words: str) -> object:
-    import yaml
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: ANN401
-            _once([(key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
-            found: dict[Any, Any] = super().construct_mapping(node, deep)
-            return found
-
-    # A date is written as a text here, in quotes or not.
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
-        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    try:
-        found: object = yaml.load(words, Loader)
-    except yaml.YAMLError as e:
-        raise ValueError(f"it is not YAML: {e}") from e
-    return found

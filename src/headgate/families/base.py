@@ -4,14 +4,14 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Self
+from typing import Self
 
 from headgate.calibration import Calibration
 from headgate.errors import CheckpointError, LabelError, LabelTooLongError
 from headgate.families.origin import Origin
 from headgate.families.portions import CHARACTERS, calibrated, joined, portions
 from headgate.models.checkpoint import Checkpoint
-from headgate.runtime.batching import Forward, Ids, Work, packed, work
+from headgate.runtime.batching import Forward, Work, packed, work
 from headgate.runtime.cache import CachedForward
 from headgate.runtime.device import Run
 from headgate.runtime.shared import SharedForward
@@ -56,14 +56,6 @@ class Core:
     def __post_init__(self) -> None:
         if self.template.count("{}") != 1:
             raise ValueError(f'template is {self.template!r}; expected one "{{}}" where the label goes.')
-
-
-class Window(NamedTuple):
-    """A piece of a text: its ids, the characters [start, end) it covers, its first token."""
-
-    ids: Ids
-    span: tuple[int, int]
-    first: int
 
 
 @dataclass(eq=False)
@@ -302,9 +294,3 @@ def core(checkpoint: Checkpoint, forward: Forward, *, template: str | None = Non
         calibration=Calibration(**numbers) if numbers and own else None,
         run=checkpoint.run(packed=packed(forward)),
     )
-
-
-def cut(text: Encoded, room: int) -> list[Window]:
-    """The windows of a text; neighbours share a quarter of the room."""
-    ranges = windows(len(text.ids), room, room // 4)
-    return [Window(text.ids[a:b], characters(text.offsets, a, b, text.length), a) for a, b in ranges]

@@ -12,7 +12,7 @@ from typing import Literal, Self
 import numpy as np
 
 from headgate.errors import CheckpointError, LabelTooLongError
-from headgate.families.base import Core, Encoder, Family, core, cut
+from headgate.families.base import Core, Encoder, Family, core
 from headgate.families.folding import Spot, strongest
 from headgate.families.portions import CHARACTERS, portions
 from headgate.models.calls import multi_head, sentence_vectors
@@ -21,6 +21,7 @@ from headgate.models.multi_head import Pooling
 from headgate.runtime.batching import Forward, Row
 from headgate.runtime.state_cache import unkept
 from headgate.runtime.tokenizer import Encoded
+from headgate.runtime.windows import cut
 from headgate.scores import Ask, Floats, Scores, as_label
 
 Role = Literal["query", "document"]

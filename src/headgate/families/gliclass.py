@@ -29,13 +29,14 @@ from typing import Self
 import numpy as np
 
 from headgate.errors import CheckpointError
-from headgate.families.base import LEAST_ROOM, Core, Encoder, Family, core, cut
+from headgate.families.base import LEAST_ROOM, Core, Encoder, Family, core
 from headgate.families.folding import Spot, columns_of, strongest, together
 from headgate.families.gliclass_files import fill, length, tokenizers
 from headgate.models.checkpoint import Checkpoint, Json
 from headgate.models.gliclass import ISOLATED, GLiClass, GLiClassConfig, reads_layers
 from headgate.runtime.batching import Ids, Row
 from headgate.runtime.tokenizer import Tokenizer
+from headgate.runtime.windows import cut
 from headgate.scores import Ask, Scores, as_label
 
 

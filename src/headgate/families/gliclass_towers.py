@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Self, TypeVar, cast
 import numpy as np
 
 from headgate.errors import CheckpointError, LabelTooLongError
-from headgate.families.base import Core, Encoder, Family, core, cut
+from headgate.families.base import Core, Encoder, Family, core
 from headgate.families.folding import Spot, strongest
 from headgate.families.gliclass import GLiClassScorer, deal
 from headgate.families.gliclass_files import fill, length, reach, tokenizers
@@ -33,7 +33,7 @@ from headgate.models.gliclass_config import GLiClassConfig
 from headgate.models.gliclass_towers import BiEncoder, Compare, Fused, comparison
 from headgate.runtime.batching import Ids, Row
 from headgate.runtime.tokenizer import Tokenizer
-from headgate.runtime.windows import characters, windows
+from headgate.runtime.windows import characters, cut, windows
 from headgate.scores import Ask, Scores, as_label
 
 Model = TypeVar("Model", BiEncoder, Fused)

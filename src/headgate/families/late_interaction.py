@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.errors import LabelTooLongError
-from headgate.families.base import Core, Encoder, Family, core, cut
+from headgate.families.base import Core, Encoder, Family, core
 from headgate.families.bi_encoder import pooling_and_prompts
 from headgate.families.folding import Spot, strongest
 from headgate.models.calls import multi_head, token_states
 from headgate.models.checkpoint import Checkpoint
 from headgate.runtime.batching import Array, Ids, Row
-from headgate.runtime.windows import characters
+from headgate.runtime.windows import characters, cut
 from headgate.scores import Ask, Floats, Label, Scores, as_label
 
 CHUNK = 256

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.errors import CheckpointError, LabelError, UnknownLabelError
-from headgate.families.base import Core, Family, core, cut
+from headgate.families.base import Core, Family, core
 from headgate.families.cross_encoder import class_names
 from headgate.families.folding import answer
 from headgate.models.calls import class_logits, head_logits, multi_head
 from headgate.models.checkpoint import Checkpoint, Json
 from headgate.runtime.batching import Array, Row
+from headgate.runtime.windows import cut
 from headgate.scores import Ask, Label, Scores, as_label, class_log_odds
 
 Kind = Literal["single", "multi", "regression"]

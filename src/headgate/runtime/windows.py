@@ -1,7 +1,20 @@
 """Cut a long text into windows that cover it."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
+
+from headgate.runtime.batching import Ids
+from headgate.runtime.tokenizer import Encoded
+
+
+class Window(NamedTuple):
+    """A piece of a text: its ids, the characters [start, end) it covers, its first token."""
+
+    ids: Ids
+    span: tuple[int, int]
+    first: int
 
 
 def windows(length: int, room: int, overlap: int) -> list[tuple[int, int]]:
@@ -37,3 +50,9 @@ def characters(offsets: NDArray[np.int32], start: int, end: int, length: int) ->
     first = 0 if start == 0 else int(offsets[start, 0])
     last = length if end >= len(offsets) else int(offsets[end - 1, 1])
     return first, max(first, last)
+
+
+def cut(text: Encoded, room: int) -> list[Window]:
+    """The windows of a text; neighbours share a quarter of the room."""
+    ranges = windows(len(text.ids), room, room // 4)
+    return [Window(text.ids[a:b], characters(text.offsets, a, b, text.length), a) for a, b in ranges]

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headgate.arguments import named, probability
-from headgate.config import Saved, content, parse, read
+from headgate.config import Saved, parse, read
 from headgate.errors import CheckpointError, HeadgateError
 from headgate.families.origin import Origin
+from headgate.files import content
 from headgate.plain import built, hints, parts
 
 _FORMAT = 1

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from headgate.evaluate.rows import Source
-from headgate.families.base import Encoder, core, cut
+from headgate.families.base import Encoder, core
 from headgate.families.multi_head import Head, Kind, MultiHeadClassifier
 from headgate.loading import open_checkpoint
 from headgate.models.calls import head_logits, multi_head, sentence_vectors
 from headgate.models.checkpoint import Checkpoint
 from headgate.models.multi_head import MultiHead, Pooling
+from headgate.runtime.windows import cut
 from headgate.train.common import different
 from headgate.train.head_data import Heads, lesson
 from headgate.train.head_folder import grown, heads_of, loaded, save, thresholds

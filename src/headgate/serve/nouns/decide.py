@@ -86,8 +86,8 @@ class DecideReply(Reply):
     object: Literal["decide"] = "decide"
     model: str = Field(description="The model that judged.", examples=["mini/gliclass"])
     answers: dict[str, dict[str, Any]] = Field(
-        description="By the question's name: of yes_no its probability; of choice as /v1/route; of score the mean level "
-        "and the likeliest, and the probability of each if one of them is true.",
+        description="By the question's name: of yes_no its probability; of choice as /v1/route; of score the mean level"
+        " and the likeliest, and the probability of each if one of them is true.",
         examples=[{"angry": {"type": "yes_no", "probability": 0.93}}],
     )
     usage: Usage
