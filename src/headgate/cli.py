@@ -30,11 +30,12 @@ from headgate.errors import HeadgateError
 from headgate.evaluate.command import command as evaluate
 from headgate.export import command as export
 from headgate.guard import Guard, brought
+from headgate.label.command import command as label
 from headgate.logbook import drift, replay
 from headgate.rerank import Hit, Reranker
 from headgate.route import Router
 from headgate.scores import Ask, Scorer, Scores, judge
-from headgate.serve.command import serve
+from headgate.serve.command import command as serve
 from headgate.verdict import Verdict
 
 _CHUNK = 256  # texts between two steps of the progress bar: some seconds on a CPU
@@ -163,6 +164,7 @@ app.command("bench")(_explained()(bench))
 app.command("export")(_explained()(export))
 app.command("replay")(_explained()(replay))
 app.command("drift")(_explained()(drift))
+app.command("label")(_explained()(label))
 app.command("serve")(_explained()(serve))
 
 

@@ -13,7 +13,7 @@ import typer
 from headgate.errors import MissingExtraError
 
 
-def serve(  # noqa: PLR0913  a command's options are its arguments
+def command(  # noqa: PLR0913  a command's options are its arguments
     config: Annotated[Path | None, typer.Option(help="What to serve, YAML; without one everything is mini.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
