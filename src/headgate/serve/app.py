@@ -24,7 +24,8 @@ _DESCRIPTION = """Rerank documents, route queries and guard text with small loca
 
 One port speaks the rerank dialects of Cohere, Jina, TEI, infinity, vLLM, Voyage and NIM, OpenAI's moderations, Cohere's
 classify, and headgate's own route, guard, ground and decide. Unknown keys pass, optional ones may be null, nothing is
-cut that the caller didn't ask to be cut. Offsets count Unicode code points, half-open."""
+cut that the caller didn't ask to be cut. Offsets count Unicode code points, half-open. The header x-request-timeout says
+how many seconds a caller waits; x-request-id comes back."""
 
 
 def application(settings: Settings | str | Path | None = None, *, load: Loader | None = None) -> FastAPI:
@@ -62,7 +63,7 @@ def application(settings: Settings | str | Path | None = None, *, load: Loader |
     app.include_router(stream.routes(service, keys))
     for kind in (HTTPException, RequestValidationError, ValueError, TypeError, RuntimeError):
         app.add_exception_handler(kind, _explain)
-    app.add_middleware(Front, desk=service.desk, meter=service.meter, keys=keys)
+    app.add_middleware(Front, desk=service.desk, meter=service.meter, keys=keys, origins=settings.origins)
     if settings.origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"])
     return app

@@ -9,7 +9,7 @@ from fastapi import HTTPException
 from headgate.errors import ClosedError, HeadgateError, MissingExtraError, OverloadedError
 
 Kind = Literal[
-    "invalid", "empty", "unauthorized", "not_found", "not_allowed", "gone", "slow", "large", "unsupported", "busy",
+    "invalid", "empty", "unauthorized", "forbidden", "not_found", "not_allowed", "gone", "slow", "large", "unsupported", "busy",
     "internal", "not_ready", "late",
 ]  # fmt: skip
 """Why a request got no answer."""
@@ -18,6 +18,7 @@ _STATUS: dict[Kind, int] = {
     "invalid": 400,
     "empty": 400,
     "unauthorized": 401,
+    "forbidden": 403,
     "not_found": 404,
     "not_allowed": 405,
     "slow": 408,
@@ -31,6 +32,7 @@ _STATUS: dict[Kind, int] = {
 }
 _OPENAI: dict[Kind, str] = {
     "unauthorized": "authentication_error",
+    "forbidden": "permission_error",
     "not_found": "not_found_error",
     "busy": "rate_limit_error",
     "internal": "server_error",

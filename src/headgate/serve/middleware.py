@@ -11,8 +11,9 @@ import logging
 import re
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from pydantic_core import to_json
@@ -60,10 +61,11 @@ class Front:
         desk: Knows whether anybody can be let in.
         meter: Counts.
         keys: Who may come in.
+        origins: Of pages of other sites that may call.
     """
 
-    def __init__(self, app: ASGIApp, *, desk: Desk, meter: Meter, keys: Keys) -> None:
-        self._app, self._desk, self._meter, self._keys = app, desk, meter, keys
+    def __init__(self, app: ASGIApp, *, desk: Desk, meter: Meter, keys: Keys, origins: Sequence[str] = ()) -> None:
+        self._app, self._desk, self._meter, self._keys, self._origins = app, desk, meter, keys, origins
         self._bodies = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,6 +91,9 @@ class Front:
 
     def _admit(self, call: "_Call") -> None:
         scope = call.scope
+        posts = scope["method"] == "POST"
+        if posts and not self._keys:
+            check_origin(call.headers, self._origins)
         if self._keys and scope["path"] not in OPEN and not scope["path"].startswith("/page/"):
             key = given(call.headers)
             if not self._keys.knows(key):
@@ -99,7 +104,8 @@ class Front:
         size = call.headers.get(b"content-length", b"")
         if size.isdigit() and len(size) < 20:
             self._small(int(size))
-        refusal = self._desk.refusal(scope["headgate.client"]) if scope["method"] == "POST" else None
+        works = posts and scope["path"] != "/v1/reload"
+        refusal = self._desk.refusal(scope["headgate.client"]) if works else None
         if refusal is not None:  # before its body is read
             raise refusal
 
@@ -175,6 +181,22 @@ def given(headers: dict[bytes, bytes]) -> bytes:
     found = headers.get(b"authorization", b"").strip()
     scheme, _, rest = found.partition(b" ")
     return (rest.strip() if scheme.lower() == b"bearer" else found) or headers.get(b"x-api-key", b"").strip()
+
+
+def check_origin(headers: Mapping[bytes, bytes], allowed: Sequence[str]) -> None:
+    """Refuse what a page of another site sends: where no key is asked for, any page that a user opens could ask.
+
+    Args:
+        headers: Of the request; browsers say in ``origin`` whose page it is, and others say nothing.
+        allowed: Origins that may.
+
+    Raises:
+        Fault: 403.
+    """
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    own = {headers.get(name, b"").decode("latin-1") for name in (b"host", b"x-forwarded-host")}
+    if origin and origin not in allowed and urlsplit(origin).netloc not in own:
+        raise Fault("forbidden", f"a page of {origin[:100]} asks; expected one of this server: name it in origins.")
 
 
 def _unforeseen(call: _Call, error: Exception) -> Fault:

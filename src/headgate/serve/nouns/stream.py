@@ -16,7 +16,7 @@ from starlette.websockets import WebSocketDisconnect
 from headgate.hosting import released
 from headgate.sentences import sentences
 from headgate.serve.faults import OWN, Fault, fault_of
-from headgate.serve.middleware import Keys
+from headgate.serve.middleware import Keys, check_origin
 from headgate.serve.nouns.guard import Ruled
 from headgate.serve.service import Service
 from headgate.serve.wire import JSONRoute, facts
@@ -74,6 +74,11 @@ def routes(service: Service, keys: Keys) -> APIRouter:
     @router.websocket("/v1/guard/stream")
     async def socket(socket: WebSocket) -> None:
         """The same over a WebSocket: terms first, then {"text": …} until {"end": true}."""
+        try:
+            check_origin(dict(socket.scope["headers"]), service.settings.origins)
+        except Fault:
+            await socket.close(1008)  # before it is accepted: 403
+            return
         await socket.accept()
         try:
             await _answer(service, keys, socket)
