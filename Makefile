@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-DISTS := -e ".[dev,docs]" -e integrations/langchain -e integrations/llama-index
-METADATA := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml
+DISTS := -e ".[dev,docs]" -e integrations/langchain -e integrations/llama-index -e integrations/ray
+METADATA := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml integrations/ray/pyproject.toml
 
 # The stamp carries the version of PYTHON, so that another PYTHON= gets a new .venv.
 SAY_VERSION := import sys; print("%d.%d" % sys.version_info[:2])
@@ -11,7 +11,7 @@ VERSION := $(shell $(PYTHON) -c '$(SAY_VERSION)')
 STAMP := $(VENV)/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newest check fix docs install mini-report
+.PHONY: help demo test test-slow test-newest test-clients check fix docs install mini-report
 
 help: ## say what there is
 	@grep -E '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
@@ -35,6 +35,19 @@ $(NEWEST)/made: $(STAMP) constraints/newest.txt
 
 test: $(STAMP) ## run all tests; ARGS="-k name" chooses among them
 	$(PY) -m pytest $(ARGS)
+
+test-slow: $(STAMP) ## load, faults, fuzzing, Ray: minutes, and left out of test
+	$(PY) -m pytest -m slow --ignore=tests/clients $(ARGS)
+
+CLIENTS := $(VENV)/clients
+test-clients: $(CLIENTS)/made ## run other people's clients, unchanged, against headgate serve
+	HEADGATE_PYTHON=$(abspath $(PY)) $(CLIENTS)/bin/python -m pytest -m slow tests/clients $(ARGS)
+
+# They need neither torch nor headgate: the server is a process of .venv.
+$(CLIENTS)/made: $(STAMP) constraints/clients.txt
+	$(PYTHON) -m venv --clear $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r constraints/clients.txt
+	@touch $@
 
 check: $(STAMP) ## ruff, mypy, import-linter
 	$(VENV)/bin/ruff check .

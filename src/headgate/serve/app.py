@@ -24,8 +24,8 @@ _DESCRIPTION = """Rerank documents, route queries and guard text with small loca
 
 One port speaks the rerank dialects of Cohere, Jina, TEI, infinity, vLLM, Voyage and NIM, OpenAI's moderations, Cohere's
 classify, and headgate's own route, guard, ground and decide. Unknown keys pass, optional ones may be null, nothing is
-cut that the caller didn't ask to be cut. Offsets count Unicode code points, half-open. The header x-request-timeout says
-how many seconds a caller waits; x-request-id comes back."""
+cut that the caller didn't ask to be cut. Offsets count Unicode code points, half-open. The header x-request-timeout
+says how many seconds a caller waits; x-request-id comes back."""
 
 
 def application(settings: Settings | str | Path | None = None, *, load: Loader | None = None) -> FastAPI:

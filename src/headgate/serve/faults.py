@@ -9,8 +9,8 @@ from fastapi import HTTPException
 from headgate.errors import ClosedError, HeadgateError, MissingExtraError, OverloadedError
 
 Kind = Literal[
-    "invalid", "empty", "unauthorized", "forbidden", "not_found", "not_allowed", "gone", "slow", "large", "unsupported", "busy",
-    "internal", "not_ready", "late",
+    "invalid", "empty", "unauthorized", "forbidden", "not_found", "not_allowed", "gone", "slow", "large",
+    "unsupported", "busy", "internal", "not_ready", "late",
 ]  # fmt: skip
 """Why a request got no answer."""
 
