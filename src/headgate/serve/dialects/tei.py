@@ -39,6 +39,15 @@ class Ranked(Reply):
     text: str | None = Field(None, description="Where return_text was set.")
 
 
+class Parameters(Wire):
+    """What Hugging Face's own client sends, and TEI's clients do not."""
+
+    top_k: int | None = Field(None, ge=1, description="At most so many classes, the best first.", examples=[2])
+    function_to_apply: str | None = Field(
+        None, description="none for log-odds; all else leaves probabilities.", examples=["sigmoid"]
+    )
+
+
 class Predict(Wire):
     """What TEI's clients send to a classifier."""
 
@@ -49,6 +58,9 @@ class Predict(Wire):
     truncate: bool | None = Field(None, description="Accepted; nothing is cut.", examples=[True])
     truncation_direction: str | None = Field(None, description="Accepted, as truncate.", examples=["Right"])
     raw_scores: bool | None = Field(None, description="Log-odds in place of probabilities.", examples=[False])
+    parameters: Parameters | None = Field(
+        None, description="Of Hugging Face's client, which expects a list of lists even for one text.", examples=[{}]
+    )
 
 
 class Predicted(Reply):
@@ -86,9 +98,11 @@ async def predict(service: Service, request: Request, body: Predict) -> Response
         found = await _pairs(service, request, items)
     else:
         found = await classified(service, request, [item[0] for item in items], None)
-    rows = [_sorted(row, raw=bool(body.raw_scores)) for row in found.log_odds]
+    asked = body.parameters
+    raw = bool(body.raw_scores) or (asked is not None and asked.function_to_apply == "none")
+    rows = [_sorted(row, raw=raw)[: asked and asked.top_k] for row in found.log_odds]
     out = [[{"score": score, "label": found.labels[j]} for j, score in row] for row in rows]
-    return reply(out[0] if single else out)
+    return reply(out[0] if single and asked is None else out)
 
 
 def _items(inputs: str | list[str | list[str]]) -> tuple[bool, list[list[str]]]:
