@@ -100,7 +100,7 @@ async def predict(service: Service, request: Request, body: Predict) -> Response
         found = await classified(service, request, [item[0] for item in items], None)
     asked = body.parameters
     raw = bool(body.raw_scores) or (asked is not None and asked.function_to_apply == "none")
-    rows = [_sorted(row, raw=raw)[: asked and asked.top_k] for row in found.log_odds]
+    rows = [_sorted(row, raw=raw)[: None if asked is None else asked.top_k] for row in found.log_odds]
     out = [[{"score": score, "label": found.labels[j]} for j, score in row] for row in rows]
     return reply(out[0] if single and asked is None else out)
 
