@@ -6,7 +6,8 @@ from math import ceil
 from threading import Lock
 from typing import Any
 
-from headgate import Ask, Label, OverloadedError, Scores, TaskHeads, judge, load
+import headgate
+from headgate import Ask, Label, OverloadedError, Scores, judge
 
 PAGE = 2000
 """Characters of a page, the unit of a batch's budget: some 500 tokens of English."""
@@ -115,8 +116,8 @@ class Scoring:
 
 
 def _loaded(origin: Any, device: str) -> Any:
-    heads = None if origin.heads is None else TaskHeads(origin.heads, origin.task_embedding, origin.first)
-    return load(
+    heads = None if origin.heads is None else headgate.TaskHeads(origin.heads, origin.task_embedding, origin.first)
+    return headgate.load(  # here, as it brings torch
         origin.where,
         family=origin.family,
         revision=origin.revision,

@@ -24,7 +24,8 @@ class Actors:
     Args:
         concurrency: How many, or the fewest and the most.
         num_gpus: Of each; 0.25 lets four share one.
-        num_cpus: Of each; also how many threads its model takes.
+        num_cpus: Of each; also how many threads its model takes. Leave a CPU for Ray Data's tasks that read: with none
+            left, both wait for ever.
         batch_size: Rows of one plan.
         device: As ``headgate.load`` takes it: "auto" is the GPU that Ray gave the actor, if it gave one.
     """
@@ -55,7 +56,6 @@ class Actors:
         """As ``Dataset.map_batches`` takes them."""
         fewest, most = self.ends
         pool = imported("ray.data").ActorPoolStrategy(min_size=fewest, max_size=most)
-        # None rather than 0: with 0 a CUDA device would be hidden from nobody.
         return {"compute": pool, "num_cpus": self.num_cpus, "num_gpus": self.num_gpus or None}
 
 
@@ -148,6 +148,7 @@ def label(
     if not configs:
         raise ValueError("there are no configs; expected a file of a router, guard or reranker by name.")
     actors = actors or Actors()
+    options = actors.options()  # first, as it says that Ray is missing
     given = {
         "tasks": [(name, Path(path).suffix, Path(path).read_bytes()) for name, path in configs.items()],
         "reads": reads or Reads(),
@@ -159,7 +160,7 @@ def label(
         batch_size=actors.batch_size,
         batch_format="pyarrow",
         fn_constructor_kwargs=given,
-        **actors.options(),
+        **options,
     )
 
 
