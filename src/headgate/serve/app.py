@@ -19,6 +19,7 @@ from headgate.serve.middleware import Front, Keys, told
 from headgate.serve.nouns import decide, ground, guard, route, stream
 from headgate.serve.service import Service
 from headgate.serve.settings import Settings, read_settings
+from headgate.serve.tracing import Tracer
 
 _DESCRIPTION = """Rerank documents, route queries and guard text with small local models.
 
@@ -63,7 +64,10 @@ def application(settings: Settings | str | Path | None = None, *, load: Loader |
     app.include_router(stream.routes(service, keys))
     for kind in (HTTPException, RequestValidationError, ValueError, TypeError, RuntimeError):
         app.add_exception_handler(kind, _explain)
-    app.add_middleware(Front, desk=service.desk, meter=service.meter, keys=keys, origins=settings.origins)
+    tracer = Tracer(settings.tracing)
+    app.add_middleware(
+        Front, desk=service.desk, meter=service.meter, tracer=tracer, keys=keys, origins=settings.origins
+    )
     if settings.origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"])
     return app

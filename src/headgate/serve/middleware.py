@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from headgate.serve.desk import Desk
 from headgate.serve.faults import Dialect, Fault, dialect_of
 from headgate.serve.meter import Meter
+from headgate.serve.tracing import Tracer
 
 log = logging.getLogger("headgate.serve")
 
@@ -60,12 +61,16 @@ class Front:
         app: Everything else.
         desk: Knows whether anybody can be let in.
         meter: Counts.
+        tracer: Makes spans.
         keys: Who may come in.
         origins: Of pages of other sites that may call.
     """
 
-    def __init__(self, app: ASGIApp, *, desk: Desk, meter: Meter, keys: Keys, origins: Sequence[str] = ()) -> None:
-        self._app, self._desk, self._meter, self._keys, self._origins = app, desk, meter, keys, origins
+    def __init__(
+        self, app: ASGIApp, *, desk: Desk, meter: Meter, tracer: Tracer, keys: Keys, origins: Sequence[str]
+    ) -> None:
+        self._app, self._desk, self._meter, self._tracer = app, desk, meter, tracer
+        self._keys, self._origins = keys, origins
         self._bodies = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +84,8 @@ class Front:
         try:
             self._admit(call)
             async with asyncio.timeout(None) as clock:
-                await self._app(scope, partial(self._receive, call, clock), call.send)
+                with self._tracer.span(scope):
+                    await self._app(scope, partial(self._receive, call, clock), call.send)
         except TimeoutError:
             await call.fail(Fault("slow", "the body did not arrive in time; send it faster, or in smaller requests."))
         except Exception as error:

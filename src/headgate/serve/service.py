@@ -16,7 +16,6 @@ from headgate.serve.desk import Desk
 from headgate.serve.faults import Fault
 from headgate.serve.meter import Meter
 from headgate.serve.settings import Settings, on_device, read_settings
-from headgate.serve.tracing import Tracer
 
 T = TypeVar("T")
 log = logging.getLogger("headgate.serve")
@@ -36,7 +35,6 @@ class Service:
         self.desk = Desk(settings.limits, self.meter)
         self.worker = Worker(wait=0, max_waiting=100_000_000)  # the desk is the bound
         self.meter.watch(self.worker)
-        self.tracer = Tracer(settings.tracing)
         self.draining = False
         self._catalog: Catalog | None = None
         self._changing = asyncio.Lock()
@@ -88,9 +86,8 @@ class Service:
         log.info("reloaded %s", path)
 
     async def run(self, request: Request, size: int, work: Callable[[], T]) -> T:
-        """See :meth:`Desk.run`; in a span, where spans are wanted."""
-        with self.tracer.span(request, size):
-            return await self.desk.run(request, size, work)
+        """See :meth:`Desk.run`."""
+        return await self.desk.run(request, size, work)
 
     def judge(self, model: str, scorer: Scorer, asks: Sequence[Ask]) -> tuple[list[Scores], int]:
         """Scores, and the tokens of all texts, which are counted."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from fastapi import Request
+from starlette.types import Scope
 
 from headgate.errors import MissingExtraError
 
@@ -29,28 +29,17 @@ class Tracer:
                 raise MissingExtraError("opentelemetry-api", "tracing") from None
 
     @contextmanager
-    def span(self, request: Request, size: int) -> Iterator[None]:
-        """Around the work of a request.
-
-        Args:
-            request: Whose path names the span.
-            size: Characters that it asks to read.
-        """
-        if self._tracer is None:
+    def span(self, scope: Scope) -> Iterator[None]:
+        """Around a request that asks a model; what its line of log says of it is said here too."""
+        if self._tracer is None or scope["method"] != "POST":
             yield
             return
-        above = import_module("opentelemetry.propagate").extract(dict(request.headers))
-        facts = {
-            "http.request.method": request.method,
-            "url.path": request.url.path,
-            "headgate.id": request.scope.get("headgate.id", ""),
-            "headgate.dialect": request.scope["headgate.dialect"].name,
-            "headgate.characters": size,
-        }
-        with self._tracer.start_as_current_span(
-            f"headgate {request.url.path}", context=above, attributes=facts
-        ) as span:
+        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        above = import_module("opentelemetry.propagate").extract(headers)
+        facts = {"http.request.method": scope["method"], "url.path": scope["path"], "headgate.id": scope["headgate.id"]}
+        name = f"headgate {scope['path']}"
+        with self._tracer.start_as_current_span(name, context=above, attributes=facts) as span:
             yield
-            span.set_attributes(
-                {f"headgate.{key}": value for key, value in request.scope.get("headgate.log", {}).items()}
-            )
+            span.set_attribute("headgate.dialect", scope["headgate.dialect"].name)
+            said = scope.get("headgate.log", {})
+            span.set_attributes({f"headgate.{key}": value for key, value in said.items() if key != "texts"})
