@@ -1,10 +1,15 @@
 """Products that can't be started here: the requests that they send, and what they read of the answers."""
 
+import asyncio
 import json
+import re
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import litellm
 import pytest
+import yaml
 from asked import DOCUMENTS, QUERY, RIGHT, ranked
 
 
@@ -37,6 +42,15 @@ def test_xinference_providers(root, key):  # words where Jina has booleans, and 
     }
     found = _post(f"{root}/v1/rerank", key, body)["results"]
     ranked([one["index"] for one in found], [one["relevance_score"] for one in found])
+
+
+def test_litellm_router_as_the_page_says(root, key):
+    page = (Path(__file__).parents[2] / "docs/serve/front.md").read_text("utf-8")
+    (said,) = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "model_list" in block]
+    said = said.replace("http://headgate:8080", root).replace("api_key: KEY", f"api_key: {key}")
+    router = litellm.Router(model_list=yaml.safe_load(said)["model_list"])
+    found = asyncio.run(router.arerank(model="rerank", query=QUERY, documents=DOCUMENTS, top_n=3)).results
+    ranked([one["index"] for one in found], [one["relevance_score"] for one in found], expected=3)
 
 
 def test_librechat(root, key):  # Jina, with the documents: an object with text, or a string
