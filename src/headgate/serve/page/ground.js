@@ -77,7 +77,7 @@ function sentence(claim) {
   const look = LOOKS[claim.verdict] ?? "open";
   return h(
     `span.claim.${look}`, { role: "button", tabindex: 0, "aria-pressed": "false", "aria-controls": "ground-detail" },
-    h("span.sign", { "aria-hidden": "true" }, SIGNS[claim.verdict] ?? "?"), unseen(`${claim.verdict}: `), claim.sentence,
+    h("span.sign", { "aria-hidden": "true" }, `${SIGNS[claim.verdict] ?? "?"}\u2060`), unseen(`${claim.verdict}: `), claim.sentence,
   );
 }
 

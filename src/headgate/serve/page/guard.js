@@ -1,6 +1,6 @@
 // A verdict rule by rule, and for each rule the characters that it is about.
 import { bar, read } from "./bars.js";
-import { h, unseen } from "./dom.js";
+import { count, h, unseen } from "./dom.js";
 import { described, marked } from "./text.js";
 
 /** @typedef {import("./text.js").Span} Span */
@@ -50,7 +50,8 @@ function show(reply, asked, results) {
     h("div.card.echo", {}, about, echo),
     read(verdict.coverage, verdict.unknown) ?? "",
   );
-  return verdict.allowed ? "The text passes." : `The text breaks ${verdict.broken.join(", ")}.`;
+  const n = verdict.broken.length;
+  return `${n || "None"} of ${count(rules.length, "rule")} broken${n ? `: ${verdict.broken.join(", ")}` : ""}.`;
 }
 
 /** @param {Verdict} verdict */

@@ -1,5 +1,5 @@
 // What `headgate serve` shows at /: its tasks, to be tried on texts of one's own.
-import { ask, keepKey } from "./api.js";
+import { ask, Failure, keepKey } from "./api.js";
 import { certificates } from "./certificates.js";
 import { byId, h } from "./dom.js";
 import { ground } from "./ground.js";
@@ -28,7 +28,9 @@ async function load() {
     offer(data);
     certificates(data);
   } catch (error) {
-    failed(error, load);
+    if (!(error instanceof Failure) || error.status !== 503) return failed(error, load);
+    byId("served").textContent = "Models are being loaded …";
+    setTimeout(load, 1000);
   }
 }
 

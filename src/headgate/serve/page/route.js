@@ -1,6 +1,6 @@
 // A choice among routes and "none of these", as bars.
 import { bar, read } from "./bars.js";
-import { h } from "./dom.js";
+import { count, h } from "./dom.js";
 import { described } from "./text.js";
 
 /**
@@ -53,7 +53,8 @@ function show(reply, asked, results) {
     h("ul.bars.card", { "aria-label": "Probabilities" }, ...bars, h("li", {}, bar(none))),
     read(decision.coverage, decision.unknown) ?? "",
   );
-  return `${headline(decision)}.`;
+  const n = decision.choices.length;
+  return `${n || "None"} of ${count(ranked.length, "route")} chosen${n ? `: ${decision.choices.join(", ")}` : ""}.`;
 }
 
 /** @param {Decision} decision */
