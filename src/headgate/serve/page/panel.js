@@ -64,7 +64,7 @@ async function answered(job, form, place, signal) {
     const reply = await ask(job.path, { body, signal });
     const took = performance.now() - began;
     results.replaceChildren();
-    summary.replaceChildren(job.show(reply, body, results), h("span.soft", {}, ` ${milliseconds(took)}`));
+    summary.replaceChildren(job.show(reply, body, results), " ", h("span.soft", {}, milliseconds(took)));
   } catch (error) {
     if (signal.aborted) summary.textContent = "Cancelled.";
     else failed(error, () => form.requestSubmit());
