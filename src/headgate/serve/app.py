@@ -123,7 +123,7 @@ def _http(error: HTTPException) -> Fault:
 
 def _invalid(error: RequestValidationError) -> Fault:
     """The first thing that is wrong with a body; what came is not repeated, since it may be long or no text at all."""
-    if not isinstance(error.body, dict) and isinstance(error.body, bytes | None):
+    if not isinstance(error.body, dict):
         return Fault("invalid", "no JSON object came; expected one, with the header content-type: application/json.")
     first = error.errors()[0]
     at = ".".join(str(part)[:60] for part in first["loc"][1:] if part not in ("cohere", "tei", "voyage", "vllm"))

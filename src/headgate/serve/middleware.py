@@ -200,7 +200,7 @@ def check_origin(headers: Mapping[bytes, bytes], allowed: Sequence[str]) -> None
         Fault: 403.
     """
     origin = headers.get(b"origin", b"").decode("latin-1")
-    own = {headers.get(name, b"").decode("latin-1") for name in (b"host", b"x-forwarded-host")}
+    own = {headers[name].decode("latin-1") for name in (b"host", b"x-forwarded-host") if headers.get(name)}
     if origin and origin not in allowed and urlsplit(origin).netloc not in own:
         raise Fault("forbidden", f"a page of {origin[:100]} asks; expected one of this server: name it in origins.")
 
