@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2400)
     parser.add_argument("--part-rows", type=int, default=100)
     parser.add_argument("--ray", action="store_true", help="also with 1 and 2 replicas")
+    parser.add_argument("--task", choices=("guard", "route", "rerank"), action="append", help="some of them")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--price", type=float, default=0.04, help="dollars that a replica costs an hour")
     given = parser.parse_args()
@@ -87,7 +88,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         source = Path(folder) / "corpus.jsonl"
         words = corpus(source, given.rows, seed=0)
-        for name, task in tasks(given.dtype).items():
+        every = tasks(given.dtype)
+        for name, task in ((name, every[name]) for name in given.task or every):
             found = measured(task, source, Path(folder), replicas, given.part_rows)
             for n, (start, rate) in zip((0, *replicas), found, strict=True):
                 each = rate / max(n, 1)
