@@ -107,11 +107,12 @@ def test_a_citation_is_followed_to_its_characters(page):
     run(
         page,
         "ground",
-        answer="It hums. It never hums. It is blue.",
+        answer="It hums. 💡 It never hums. It is blue.",
         passages=f"{filler}\n\nA 💡 lamp. It hums. So it is.",
     )
-    assert found(page, ".claim") == ["✓\u2060 supported: It hums.", "✕\u2060 contradicted: It never hums.",
+    assert found(page, ".claim") == ["✓\u2060 supported: It hums.", "✕\u2060 contradicted: 💡 It never hums.",
                                      "?\u2060 no evidence: It is blue."]  # fmt: skip
+    assert page.text_content(".answer > .words").endswith("It is blue.")  # nothing is left over
     styles = page.evaluate(
         "[...document.querySelectorAll('.claim')].map((c) => getComputedStyle(c).textDecorationStyle)"
     )

@@ -51,7 +51,7 @@ function show(reply, asked, results) {
   const passages = asked.passages.map((text, k) => passage(text, k));
   const detail = h("div.detail", { id: "ground-detail", "aria-live": "polite" });
   const shelf = h("div.passages", { role: "region", "aria-label": "Passages", tabindex: 0 }, ...passages);
-  const cite = (/** @type {Citation[]} */ cited, /** @type {boolean} */ scroll) => light(shelf, passages, asked.passages, cited, scroll);
+  const cite = (/** @type {Citation[]} */ cited, /** @type {boolean} */ scroll) => light(passages, asked.passages, cited, scroll);
   const sentences = claims.map((claim) => sentence(claim));
   const choose = (/** @type {number} */ k, scroll = true) => {
     sentences.forEach((one, i) => one.setAttribute("aria-pressed", `${i === k}`));
@@ -151,13 +151,12 @@ const row = (name, p, least) => h("div.bar", {}, h("span.name", {}, name), compa
 
 /**
  * Mark what is cited, and bring the first of it into view.
- * @param {HTMLElement} shelf
  * @param {HTMLElement[]} passages
  * @param {string[]} words
  * @param {Citation[]} cited
  * @param {boolean} scroll
  */
-function light(shelf, passages, words, cited, scroll) {
+function light(passages, words, cited, scroll) {
   passages.forEach((one, k) => {
     const spans = cited.filter(({ passage }) => passage === k).map(({ span }) => span);
     one.classList.toggle("cited", spans.length > 0);
@@ -166,7 +165,6 @@ function light(shelf, passages, words, cited, scroll) {
   const first = cited.length && scroll ? passages[cited[0].passage] : null;
   if (!first) return;
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
-  shelf.scrollTo({ top: first.offsetTop - shelf.offsetTop - 8, behavior });
   first.scrollIntoView({ block: "nearest", behavior });
 }
 
