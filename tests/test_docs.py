@@ -154,7 +154,9 @@ def ours():
 
 
 def test_calls_in_tables_have_arguments_that_there_are():
-    known = {name: getattr(importlib.import_module(m), name) for m in MODULES for name in public(m)}
+    # headgate_ray's functions have the names that pages give their rerankers and guards.
+    modules = [m for m in MODULES if m != "headgate_ray"]
+    known = {name: getattr(importlib.import_module(m), name) for m in modules for name in public(m)}
     seen = 0
     for path, code in ours():
         for call in calls(code):

@@ -8,6 +8,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SHOWN = {
+    "label_corpus": (
+        r"^2 of 3 parts are missing$",
+        r"^12 rows, each once: True$",
+        r"^none of these  blocked  Ignore",
+    ),
     "rerank": (r"^0\.\d+ +Cancelling a subscription",),
     "route_and_guard": (
         r"^shipping .*My parcel has not arrived",

@@ -93,7 +93,7 @@ def test_core_files_import_numpy_alone(name):
 
 
 def test_there_are_adapters():
-    assert {path.relative_to(ROOT).parts[1] for path in ADAPTERS} == {"langchain", "llama-index"}
+    assert {path.relative_to(ROOT).parts[1] for path in ADAPTERS} == {"langchain", "llama-index", "ray"}
 
 
 @pytest.mark.parametrize("path", ADAPTERS, ids=named)
@@ -122,6 +122,7 @@ def test_the_distributions_share_one_version():
         "headgate",
         "langchain-headgate",
         "llama-index-postprocessor-headgate",
+        "headgate-ray",
     ]
 
 

@@ -25,7 +25,7 @@ from headgate import __version__
 from headgate.arguments import named_words
 from headgate.bench.command import command as bench
 from headgate.decision import Decision
-from headgate.documents import Document, parse_json, read_documents, read_text, shown
+from headgate.documents import Document, read_documents, routes_in, shown
 from headgate.errors import HeadgateError
 from headgate.evaluate.command import command as evaluate
 from headgate.export import command as export
@@ -116,7 +116,7 @@ def route(
     max_length: MaxLength = None, whole: Whole = False, field: Field = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Choose a route for every document, or none."""
-    named = named_words("route", _routes(routes), route)
+    named = named_words("route", routes_in(routes), route)
     if not named and config is None:
         raise ValueError("there are no routes; expected --route name=description, --routes FILE.json, or --config.")
     documents = read_documents(files, field, whole)
@@ -184,18 +184,6 @@ def _restored(config: Path, kind: type[Noun], device: str, given: Sequence[objec
     if not isinstance(task, kind):
         raise ValueError(f"{config} holds a {type(task).__name__}; expected a {kind.__name__}.")
     return task
-
-
-def _routes(path: Path | None) -> list[tuple[str, str]]:
-    """The routes of a JSON file: a list of names, or an object name -> description."""
-    if path is None:
-        return []
-    source, text = read_text(path)
-    given = parse_json(source, text)
-    pairs = [*given.items()] if isinstance(given, dict) else [(n, n) for n in given] if isinstance(given, list) else []
-    if not pairs or not all(isinstance(words, str) for pair in pairs for words in pair):
-        raise ValueError(f"{source} holds no routes; expected a list of names, or an object name -> description.")
-    return pairs
 
 
 def _scores(scorer: Scorer, asks: Sequence[Ask]) -> list[Scores]:

@@ -82,6 +82,18 @@ def parse_json(place: str, text: str) -> Any:  # noqa: ANN401
         raise ValueError(f"{place} is not JSON: {e.msg} (line {e.lineno}, column {e.colno}).") from e
 
 
+def routes_in(path: Path | None) -> list[tuple[str, str]]:
+    """The routes of a JSON file: a list of names, or an object name -> description."""
+    if path is None:
+        return []
+    source, text = read_text(path)
+    given = parse_json(source, text)
+    pairs = [*given.items()] if isinstance(given, dict) else [(n, n) for n in given] if isinstance(given, list) else []
+    if not pairs or not all(isinstance(words, str) for pair in pairs for words in pair):
+        raise ValueError(f"{source} holds no routes; expected a list of names, or an object name -> description.")
+    return pairs
+
+
 def shown(words: str, style: str = "") -> Text:
     """Without markup and escape codes: a document may not steer the terminal."""
     return Text("".join(c if c.isprintable() or c == "\n" else " " for c in words), style)

@@ -9,7 +9,7 @@
     ├── CheckpointError      a model's files are missing, damaged or ambiguous (also a ValueError)
     ├── StaleError           a certificate is of another model, or of other settings (also a ValueError)
     ├── TextTooLongError     a text that doesn't fit the model, where the caller asked for an error (also a ValueError)
-    ├── DataError            a row to train or evaluate on is wrong (also a ValueError)
+    ├── DataError            a row to train on, evaluate or label is wrong (also a ValueError)
     ├── DeviceError          the device or dtype asked for is not to be had here
     ├── ClosedError          the scorer was closed, or came through a fork it can't survive
     ├── OverloadedError      more waits for the device than may wait
@@ -56,7 +56,7 @@ class TextTooLongError(HeadgateError, ValueError):
 
 
 class DataError(HeadgateError, ValueError):
-    """A row to train or evaluate on that is wrong; the message says which."""
+    """A row to train on, evaluate or label that is wrong; the message says which."""
 
 
 class DeviceError(HeadgateError, RuntimeError):

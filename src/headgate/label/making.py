@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import headgate
 from headgate.arguments import named_words, one_of
-from headgate.documents import parse_json, read_text
+from headgate.documents import routes_in
 from headgate.guard import Guard, brought
 from headgate.label.columns import Task
 from headgate.rerank import Reranker
@@ -79,18 +79,6 @@ def tasks(configs: Sequence[str], options: Options, *, device: str) -> dict[str,
     if strange:
         raise ValueError(f"--task {options.task} came with {_said(strange)}, which are of another task.")
     return {options.task: _made(options, device)}
-
-
-def routes_in(path: Path | None) -> list[tuple[str, str]]:
-    """The routes of a JSON file: a list of names, or an object name -> description."""
-    if path is None:
-        return []
-    source, text = read_text(path)
-    given = parse_json(source, text)
-    pairs = [*given.items()] if isinstance(given, dict) else [(n, n) for n in given] if isinstance(given, list) else []
-    if not pairs or not all(isinstance(words, str) for pair in pairs for words in pair):
-        raise ValueError(f"{source} holds no routes; expected a list of names, or an object name -> description.")
-    return pairs
 
 
 def _made(options: Options, device: str) -> Task:

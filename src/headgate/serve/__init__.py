@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headgate.serve.app import application as application
+    from headgate.serve.settings import Limits as Limits
     from headgate.serve.settings import Settings as Settings
     from headgate.serve.settings import read_settings as read_settings
 
-__all__ = ["Settings", "application", "read_settings"]
+__all__ = ["Limits", "Settings", "application", "read_settings"]
 
 
 def __getattr__(name: str) -> object:
