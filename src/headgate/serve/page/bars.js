@@ -32,8 +32,12 @@ export function track(p, least = null) {
  * @param {number | null | undefined} least
  */
 export function compared(p, least = null) {
-  const sign = typeof least === "number" ? h("span.soft", { "aria-hidden": "true" }, ` ${p >= least ? "≥" : "<"} ${digits(least)}`) : null;
-  const words = typeof least === "number" ? unseen(`, ${p >= least ? "not below" : "below"} its threshold ${digits(least)}`) : null;
+  const sign =
+    typeof least === "number"
+      ? h("span.soft", { "aria-hidden": "true" }, ` ${p >= least ? "≥" : "<"} ${digits(least)}`)
+      : null;
+  const words =
+    typeof least === "number" ? unseen(`, ${p >= least ? "not below" : "below"} its threshold ${digits(least)}`) : null;
   return h("span.number", {}, digits(p), sign, words);
 }
 
@@ -43,8 +47,12 @@ export function compared(p, least = null) {
  */
 export function bar({ name, p, least = null, badge = "", look = "" }) {
   return h(
-    `span.bar${look ? `.${look}` : ""}`, {},
-    h("span.name", {}, name), badge && h("span.badge", {}, badge), compared(p, least), track(p, least),
+    `span.bar${look ? `.${look}` : ""}`,
+    {},
+    h("span.name", {}, name),
+    badge && h("span.badge", {}, badge),
+    compared(p, least),
+    track(p, least),
   );
 }
 
@@ -56,8 +64,12 @@ export function bar({ name, p, least = null, badge = "", look = "" }) {
 export function read(coverage, unknown) {
   if (!coverage) return null;
   const windows = coverage.windows === 1 ? "in one window" : `in ${coverage.windows} windows`;
-  const whole = coverage.read === coverage.total ? "All of the text was read" : `${coverage.read} of ${coverage.total} tokens were read`;
-  const tokens = coverage.read && coverage.read === coverage.total ? `, ${coverage.read.toLocaleString("en")} tokens` : "";
+  const whole =
+    coverage.read === coverage.total
+      ? "All of the text was read"
+      : `${coverage.read} of ${coverage.total} tokens were read`;
+  const tokens =
+    coverage.read && coverage.read === coverage.total ? `, ${coverage.read.toLocaleString("en")} tokens` : "";
   const lost = unknown > 0 ? ` ${Math.max(1, Math.round(100 * unknown))} % of it was unknown to the tokenizer.` : "";
   return h("p.soft.read", {}, `${whole} ${windows}${tokens}.${lost}`);
 }

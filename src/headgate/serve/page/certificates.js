@@ -23,7 +23,11 @@ export function certificates(tasks) {
   const some = tasks.filter(({ kind }) => kind === "router" || kind === "guard");
   const proven = some.filter(({ certificate }) => certificate);
   const bare = some.filter(({ certificate }) => !certificate);
-  const none = h("p.empty", {}, "This server has no router or guard of its own: name some in its file, and they show here.");
+  const none = h(
+    "p.empty",
+    {},
+    "This server has no router or guard of its own: name some in its file, and they show here.",
+  );
   byId("certificates").replaceChildren(...[...proven, ...bare].map(section), ...(some.length ? [] : [none]));
 }
 
@@ -31,9 +35,19 @@ export function certificates(tasks) {
 function section(task) {
   const { certificate } = task;
   return h(
-    "section.card.certificate", { "aria-label": `${task.kind} ${task.name}` },
+    "section.card.certificate",
+    { "aria-label": `${task.kind} ${task.name}` },
     h("header", {}, h("h3", {}, task.name), h("span.soft", {}, `${task.kind}, ${task.model}`), stamp(certificate)),
-    ...(certificate ? promised(certificate) : [h("p", {}, "It has no certificate: its thresholds were set by hand or came with the model, and nothing is promised of them."), thresholds(task)]),
+    ...(certificate
+      ? promised(certificate)
+      : [
+          h(
+            "p",
+            {},
+            "It has no certificate: its thresholds were set by hand or came with the model, and nothing is promised of them.",
+          ),
+          thresholds(task),
+        ]),
   );
 }
 
@@ -49,7 +63,11 @@ function promised(certificate) {
     h("p.promise", {}, words(certificate)),
     h("p", {}, lacking(certificate)),
     proofs(certificate),
-    h("p.soft.small", {}, `${certificate.method}. ${count(certificate.fitted, "text")} fitted it and ${count(certificate.certified, "other")} certified it, on ${certificate.made}. Id ${certificate.id}.`),
+    h(
+      "p.soft.small",
+      {},
+      `${certificate.method}. ${count(certificate.fitted, "text")} fitted it and ${count(certificate.certified, "other")} certified it, on ${certificate.made}. Id ${certificate.id}.`,
+    ),
   ];
 }
 
@@ -79,12 +97,25 @@ function lacking({ guaranteed, needed }) {
 function proofs({ promise, proofs }) {
   const of = { max_error: "routed", max_false_positive_rate: "safe", min_recall: "unsafe" };
   const heads = ["for", "threshold", of[promise] ?? "texts", "errors", "rate, at most", "proven"];
-  const rows = Object.entries(proofs).map(([name, proof]) => h(
-    "tr", {},
-    h("th", { scope: "row" }, name),
-    ...[digits(proof.threshold), proof.n, proof.errors, proof.bound === null ? "—" : percent(proof.bound)].map((v) => h("td.n", {}, v)),
-    h("td", {}, proof.guaranteed ? "✓ yes" : proof.needed === null ? "✕ no" : `✕ needs about ${proof.needed.toLocaleString("en")} more`),
-  ));
+  const rows = Object.entries(proofs).map(([name, proof]) =>
+    h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, name),
+      ...[digits(proof.threshold), proof.n, proof.errors, proof.bound === null ? "—" : percent(proof.bound)].map((v) =>
+        h("td.n", {}, v),
+      ),
+      h(
+        "td",
+        {},
+        proof.guaranteed
+          ? "✓ yes"
+          : proof.needed === null
+            ? "✕ no"
+            : `✕ needs about ${proof.needed.toLocaleString("en")} more`,
+      ),
+    ),
+  );
   return table("Proofs", heads, rows);
 }
 
@@ -109,7 +140,8 @@ function table(caption, heads, rows) {
   const numbers = heads.map((head, k) => k > 0 && head !== "proven");
   const cells = heads.map((head, k) => h(numbers[k] ? "th.n" : "th", { scope: "col" }, head));
   return h(
-    "div.scroll", { role: "region", "aria-label": caption, tabindex: 0 },
+    "div.scroll",
+    { role: "region", "aria-label": caption, tabindex: 0 },
     h("table", {}, h("caption.unseen", {}, caption), h("thead", {}, h("tr", {}, ...cells)), h("tbody", {}, ...rows)),
   );
 }

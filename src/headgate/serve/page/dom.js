@@ -14,7 +14,8 @@ export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(name);
   if (classes.length) element.className = classes.join(" ");
   for (const [key, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined && value !== false) element.setAttribute(key, value === true ? "" : `${value}`);
+    if (value !== null && value !== undefined && value !== false)
+      element.setAttribute(key, value === true ? "" : `${value}`);
   }
   element.append(...present(children));
   return element;
@@ -25,7 +26,9 @@ export function h(tag, attributes = {}, ...children) {
  * @returns {(Node | string)[]} those that are there
  */
 function present(children) {
-  return children.filter((c) => c !== null && c !== undefined && c !== false).map((c) => (c instanceof Node ? c : `${c}`));
+  return children
+    .filter((c) => c !== null && c !== undefined && c !== false)
+    .map((c) => (c instanceof Node ? c : `${c}`));
 }
 
 /**

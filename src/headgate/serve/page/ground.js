@@ -51,7 +51,8 @@ function show(reply, asked, results) {
   const passages = asked.passages.map((text, k) => passage(text, k));
   const detail = h("div.detail", { id: "ground-detail", "aria-live": "polite" });
   const shelf = h("div.passages", { role: "region", "aria-label": "Passages", tabindex: 0 }, ...passages);
-  const cite = (/** @type {Citation[]} */ cited, /** @type {boolean} */ scroll) => light(passages, asked.passages, cited, scroll);
+  const cite = (/** @type {Citation[]} */ cited, /** @type {boolean} */ scroll) =>
+    light(passages, asked.passages, cited, scroll);
   const sentences = claims.map((claim) => sentence(claim));
   const choose = (/** @type {number} */ k, scroll = true) => {
     sentences.forEach((one, i) => one.setAttribute("aria-pressed", `${i === k}`));
@@ -59,8 +60,19 @@ function show(reply, asked, results) {
     cite(claims[k].citations, scroll);
   };
   sentences.forEach((one, k) => pressed(one, () => choose(k)));
-  results.append(h("div.card.answer", {}, h("p.words", { dir: "auto" }, ...woven(asked.answer, claims, sentences)), detail), h("h3", {}, "Passages"), shelf);
-  if (claims.length) choose(Math.max(0, claims.findIndex((claim) => !claim.supported)), false);
+  results.append(
+    h("div.card.answer", {}, h("p.words", { dir: "auto" }, ...woven(asked.answer, claims, sentences)), detail),
+    h("h3", {}, "Passages"),
+    shelf,
+  );
+  if (claims.length)
+    choose(
+      Math.max(
+        0,
+        claims.findIndex((claim) => !claim.supported),
+      ),
+      false,
+    );
   return summed(claims);
 }
 
@@ -68,7 +80,9 @@ function show(reply, asked, results) {
 function summed(claims) {
   if (!claims.length) return "The answer claims nothing.";
   const of = (/** @type {string} */ verdict) => claims.filter((claim) => claim.verdict === verdict).length;
-  const parts = Object.keys(LOOKS).map((verdict) => [verdict, of(verdict)]).filter(([, n]) => n);
+  const parts = Object.keys(LOOKS)
+    .map((verdict) => [verdict, of(verdict)])
+    .filter(([, n]) => n);
   return `${count(claims.length, "sentence")}: ${parts.map(([verdict, n]) => `${n} ${verdict === "no evidence" ? "without evidence" : verdict}`).join(", ")}.`;
 }
 
@@ -76,8 +90,11 @@ function summed(claims) {
 function sentence(claim) {
   const look = LOOKS[claim.verdict] ?? "open";
   return h(
-    `span.claim.${look}`, { role: "button", tabindex: 0, "aria-pressed": "false", "aria-controls": "ground-detail" },
-    h("span.sign", { "aria-hidden": "true" }, `${SIGNS[claim.verdict] ?? "?"}\u2060`), unseen(`${claim.verdict}: `), claim.sentence,
+    `span.claim.${look}`,
+    { role: "button", tabindex: 0, "aria-pressed": "false", "aria-controls": "ground-detail" },
+    h("span.sign", { "aria-hidden": "true" }, `${SIGNS[claim.verdict] ?? "?"}\u2060`),
+    unseen(`${claim.verdict}: `),
+    claim.sentence,
   );
 }
 
@@ -118,13 +135,23 @@ function said(claim, follow) {
   const rows = [row("supported", claim.probability, least)];
   if (claim.contradiction !== null) rows.push(row("contradicted", claim.contradiction, contradicted));
   const parts = [
-    h("p", {}, h(`span.badge.${LOOKS[claim.verdict] ?? "open"}`, {}, `${SIGNS[claim.verdict] ?? "?"} ${claim.verdict}`), ...why(claim)),
+    h(
+      "p",
+      {},
+      h(`span.badge.${LOOKS[claim.verdict] ?? "open"}`, {}, `${SIGNS[claim.verdict] ?? "?"} ${claim.verdict}`),
+      ...why(claim),
+    ),
     h("div.bars", {}, ...rows),
   ];
   if (claim.citations.length) {
     const links = claim.citations.map((one) => {
       const joined = one.joined === null ? "" : `, read with passage ${one.joined + 1}`;
-      const link = h("button.cite", { type: "button" }, `Passage ${one.passage + 1}, characters ${one.span[0]}–${one.span[1]}${joined}`, h("span.soft", {}, ` ${digits(one.probability)}`));
+      const link = h(
+        "button.cite",
+        { type: "button" },
+        `Passage ${one.passage + 1}, characters ${one.span[0]}–${one.span[1]}${joined}`,
+        h("span.soft", {}, ` ${digits(one.probability)}`),
+      );
       link.addEventListener("click", () => follow(one));
       return h("li", {}, link);
     });

@@ -46,7 +46,11 @@ function show(reply, asked, results) {
   });
   results.append(
     headline(verdict),
-    h("ul.bars.card", { "aria-label": "Rules: press one to see what gave it its probability" }, ...buttons.map((b) => h("li", {}, b))),
+    h(
+      "ul.bars.card",
+      { "aria-label": "Rules: press one to see what gave it its probability" },
+      ...buttons.map((b) => h("li", {}, b)),
+    ),
     h("div.card.echo", {}, about, echo),
     read(verdict.coverage, verdict.unknown) ?? "",
   );
@@ -59,7 +63,11 @@ function headline(verdict) {
   const shadow = verdict.enforced === false ? " The guard is in shadow: it says so, and lets it pass." : "";
   const unreadable = verdict.broken.includes("unreadable") ? " The tokenizer can't read it." : "";
   const [look, words] = verdict.allowed ? ["good", "✓ allowed"] : ["bad", "✕ blocked"];
-  const why = verdict.allowed ? "No rule reaches its threshold." : verdict.broken.length === 1 ? "One rule reaches its threshold." : `${verdict.broken.length} rules reach their thresholds.`;
+  const why = verdict.allowed
+    ? "No rule reaches its threshold."
+    : verdict.broken.length === 1
+      ? "One rule reaches its threshold."
+      : `${verdict.broken.length} rules reach their thresholds.`;
   return h(`div.verdict.${look}`, {}, h("strong", {}, words), h("p", {}, `${why}${unreadable}${shadow}`));
 }
 

@@ -38,8 +38,11 @@ async function load() {
 function offer(tasks) {
   for (const select of selects()) {
     const names = tasks.filter(({ kind }) => kind === select.dataset.kind).map(({ name }) => name);
-    const options = names.sort((a, b) => Number(b === "default") - Number(a === "default")).map((name) => option(name, name));
-    if (select.dataset.own && tasks.some(({ kind }) => kind === "zero_shot")) options.push(option("", select.dataset.own));
+    const options = names
+      .sort((a, b) => Number(b === "default") - Number(a === "default"))
+      .map((name) => option(name, name));
+    if (select.dataset.own && tasks.some(({ kind }) => kind === "zero_shot"))
+      options.push(option("", select.dataset.own));
     select.replaceChildren(...options);
     select.disabled = options.length < 2 && !select.value;
     own(select);
@@ -64,7 +67,9 @@ function selects() {
  * @param {HTMLSelectElement} select
  */
 function own(select) {
-  const fields = /** @type {HTMLFieldSetElement | null | undefined} */ (select.form?.querySelector("[data-own-fields]"));
+  const fields = /** @type {HTMLFieldSetElement | null | undefined} */ (
+    select.form?.querySelector("[data-own-fields]")
+  );
   if (!fields) return;
   fields.hidden = fields.disabled = select.value !== "";
 }
@@ -88,7 +93,9 @@ function turn() {
   else delete dataset.theme;
   try {
     localStorage.setItem("headgate.theme", next);
-  } catch { /* it lasts as long as the page then */ }
+  } catch {
+    /* it lasts as long as the page then */
+  }
   named();
 }
 

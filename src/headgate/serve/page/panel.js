@@ -131,7 +131,8 @@ async function copy(command) {
   try {
     await navigator.clipboard.writeText(command);
     toast("Copied.");
-  } catch { // over plain HTTP, or refused: to be copied by hand
+  } catch {
+    // over plain HTTP, or refused: to be copied by hand
     byId("curl-text").value = command;
     byId("curl").showModal();
     byId("curl-text").select();

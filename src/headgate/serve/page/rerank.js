@@ -14,7 +14,9 @@ export const rerank = { name: "rerank", path: "v1/rerank", body, show };
 /** How many documents the field holds, while it is written in. */
 export function counted() {
   const field = byId("rerank-documents");
-  const say = () => (byId("rerank-count").textContent = `${count(texts(field.value).length, "document")}: one a line, or parted by blank lines.`);
+  const say = () =>
+    (byId("rerank-count").textContent =
+      `${count(texts(field.value).length, "document")}: one a line, or parted by blank lines.`);
   field.addEventListener("input", say);
   say();
 }
@@ -37,10 +39,20 @@ function show(reply, asked, results) {
   const items = reply.results.map((hit, rank) => item(hit, rank, asked.documents[hit.index]));
   const list = h("ol.ranked");
   results.append(list);
-  const before = reply.results.map((hit, rank) => ({ index: hit.index, item: items[rank] })).sort((a, b) => a.index - b.index);
-  moved(list, before.map(({ item }) => item), items);
+  const before = reply.results
+    .map((hit, rank) => ({ index: hit.index, item: items[rank] }))
+    .sort((a, b) => a.index - b.index);
+  moved(
+    list,
+    before.map(({ item }) => item),
+    items,
+  );
   const best = reply.results[0];
-  const first = !best ? "" : best.index === 0 ? " The first stays first." : ` Number ${best.index + 1} comes first now.`;
+  const first = !best
+    ? ""
+    : best.index === 0
+      ? " The first stays first."
+      : ` Number ${best.index + 1} comes first now.`;
   return `${count(items.length, "document")} in order.${first}`;
 }
 
@@ -52,7 +64,8 @@ function show(reply, asked, results) {
 function item(hit, rank, text) {
   const spans = (hit.relevant_spans ?? []).map(({ start, end }) => /** @type {[number, number]} */ ([start, end]));
   return h(
-    "li.card.hit", {},
+    "li.card.hit",
+    {},
     h("span.rank", { "aria-hidden": "true" }, rank + 1),
     movement(hit.index - rank, hit.index),
     h("p.words", { dir: "auto" }, ...marked(text, spans)),
@@ -68,7 +81,13 @@ function item(hit, rank, text) {
 function movement(up, from) {
   const [look, sign] = up > 0 ? ["up", `▲${up}`] : up < 0 ? ["down", `▼${-up}`] : ["same", "="];
   const words = up ? `${up > 0 ? "up" : "down"} ${count(Math.abs(up), "place")}, was ${from + 1}` : "stays";
-  return h(`span.moved.${look}`, {}, h("span", { "aria-hidden": "true" }, sign), unseen(`${words}. `), up ? h("small", { "aria-hidden": "true" }, `was ${from + 1}`) : null);
+  return h(
+    `span.moved.${look}`,
+    {},
+    h("span", { "aria-hidden": "true" }, sign),
+    unseen(`${words}. `),
+    up ? h("small", { "aria-hidden": "true" }, `was ${from + 1}`) : null,
+  );
 }
 
 /**

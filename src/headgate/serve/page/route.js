@@ -45,11 +45,25 @@ function show(reply, asked, results) {
   const ranked = Object.entries(decision.probabilities).sort((a, b) => b[1] - a[1]);
   const bars = ranked.map(([name, p]) => {
     const chosen = decision.choices.includes(name);
-    return h("li", {}, bar({ name, p, least: least(decision, name), badge: chosen ? "✓ chosen" : "", look: chosen ? "chosen" : "" }));
+    return h(
+      "li",
+      {},
+      bar({ name, p, least: least(decision, name), badge: chosen ? "✓ chosen" : "", look: chosen ? "chosen" : "" }),
+    );
   });
-  const none = { name: "none of these", p: decision.none, badge: decision.choice === null ? "✓ chosen" : "", look: "none" };
+  const none = {
+    name: "none of these",
+    p: decision.none,
+    badge: decision.choice === null ? "✓ chosen" : "",
+    look: "none",
+  };
   results.append(
-    h(`div.verdict.${decision.choice === null ? "open" : "good"}`, {}, h("strong", {}, headline(decision)), h("p", {}, because(decision))),
+    h(
+      `div.verdict.${decision.choice === null ? "open" : "good"}`,
+      {},
+      h("strong", {}, headline(decision)),
+      h("p", {}, because(decision)),
+    ),
     h("ul.bars.card", { "aria-label": "Probabilities" }, ...bars, h("li", {}, bar(none))),
     read(decision.coverage, decision.unknown) ?? "",
   );
@@ -75,7 +89,9 @@ function least({ cut, threshold, none }, name) {
 function because({ reason, runner_up, threshold, cut }) {
   const bar = threshold === null ? (cut?.multi ? "0.5" : "“none of these”") : "its threshold";
   const words = {
-    chosen: cut?.multi ? `Every route that reaches ${bar} is chosen.` : `It is the most probable route, and beats ${bar}.`,
+    chosen: cut?.multi
+      ? `Every route that reaches ${bar} is chosen.`
+      : `It is the most probable route, and beats ${bar}.`,
     none: cut?.multi ? `No route reaches ${bar}.` : `The most probable route does not beat ${bar}.`,
     ambiguous: `Two routes are too close: the runner-up is ${runner_up}.`,
     empty: "The text holds nothing but white space.",

@@ -23,7 +23,11 @@ export function tabbed() {
   const all = tabs();
   for (const tab of all) tab.addEventListener("click", () => select(nameOf(tab)));
   byId("tab-rerank").parentElement.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-    const next = moved(all.findIndex((tab) => tab === document.activeElement), all.length, event.key);
+    const next = moved(
+      all.findIndex((tab) => tab === document.activeElement),
+      all.length,
+      event.key,
+    );
     if (next === null) return;
     event.preventDefault();
     all[next].focus();

@@ -31,7 +31,10 @@ export function marked(text, spans) {
  */
 export function texts(value) {
   const separator = /\n[ \t]*\n/.test(value.trim()) ? /\n(?:[ \t]*\n)+/ : /\n/;
-  return value.split(separator).map((text) => text.trim()).filter(Boolean);
+  return value
+    .split(separator)
+    .map((text) => text.trim())
+    .filter(Boolean);
 }
 
 /**
@@ -40,9 +43,13 @@ export function texts(value) {
  * @returns {Record<string, string>}
  */
 export function described(value) {
-  const pairs = value.split("\n").map((line) => line.trim()).filter(Boolean).map((line) => {
-    const [, name, said] = /^([^:]+):\s*(\S.*)$/.exec(line) ?? [null, line, line];
-    return [`${name}`.trim(), `${said}`];
-  });
+  const pairs = value
+    .split("\n")
+    .map((line) => line.trim())
+    .filter(Boolean)
+    .map((line) => {
+      const [, name, said] = /^([^:]+):\s*(\S.*)$/.exec(line) ?? [null, line, line];
+      return [`${name}`.trim(), `${said}`];
+    });
   return Object.fromEntries(pairs);
 }

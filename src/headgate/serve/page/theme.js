@@ -2,4 +2,6 @@
 try {
   const chosen = localStorage.getItem("headgate.theme");
   if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
-} catch { /* storage is refused to this page: it follows the system */ }
+} catch {
+  /* storage is refused to this page: it follows the system */
+}
