@@ -39,3 +39,10 @@ def served(settings=SETTINGS, load=toy, **changes):
             time.sleep(0.01)
         client.service = app.state.service
         yield client
+
+
+def post(client, path, status=200, **body):
+    """The reply to a body, as data; its status is as expected."""
+    reply = client.post(path, json=body)
+    assert reply.status_code == status, reply.text
+    return reply.json()

@@ -14,7 +14,7 @@ from headgate.sentences import sentences
 from headgate.serve import read_settings
 from headgate.serve.dialects.openai import CATEGORIES
 from headgate.testing import ToyScorer
-from tests.serve.served import CLASSES, RULES, served, toy
+from tests.serve.served import CLASSES, RULES, post, served, toy
 
 ROUTES = {"billing": "charges and invoices", "shipping": "delivery of parcels"}
 TEXTS = ["delivery of parcels please", "an attack", "hello"]
@@ -24,12 +24,6 @@ TEXTS = ["delivery of parcels please", "an attack", "hello"]
 def client():
     with served() as client:
         yield client
-
-
-def post(client, path, status=200, **body):
-    reply = client.post(path, json=body)
-    assert reply.status_code == status, reply.text
-    return reply.json()
 
 
 def same(found, results):

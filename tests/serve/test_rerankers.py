@@ -9,7 +9,7 @@ from headgate import Reranker
 from headgate.families.origin import Origin
 from headgate.scores import Scores, logistic
 from headgate.testing import ToyScorer
-from tests.serve.served import served, toy
+from tests.serve.served import post, served, toy
 
 QUERY = "reset the hub"
 DOCUMENTS = ["a warranty of two years", "hold it to reset the hub", "the hub", ""]
@@ -24,12 +24,6 @@ SUPERSET = ["/rerank", "/v1/rerank", "/v2/rerank", "/cohere/v2/rerank", "/jina/v
 def client():
     with served() as client:
         yield client
-
-
-def post(client, path, status=200, **body):
-    reply = client.post(path, json=body)
-    assert reply.status_code == status, reply.text
-    return reply.json()
 
 
 @pytest.mark.parametrize("path", SUPERSET)

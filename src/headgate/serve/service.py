@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -19,6 +19,15 @@ from headgate.serve.settings import Settings, on_device, read_settings
 
 T = TypeVar("T")
 log = logging.getLogger("headgate.serve")
+
+
+def size_of(value: Any) -> int:  # noqa: ANN401  what JSON can hold
+    """Characters of all strings within."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(size_of, value.values()))
+    return sum(map(size_of, value)) if isinstance(value, Sequence) else 0
 
 
 class Service:
@@ -88,6 +97,24 @@ class Service:
     async def run(self, request: Request, size: int, work: Callable[[], T]) -> T:
         """See :meth:`Desk.run`."""
         return await self.desk.run(request, size, work)
+
+    async def decide(self, request: Request, model: str, task: Any, texts: Sequence[Any]) -> tuple[Any, int]:  # noqa: ANN401
+        """What a router or a guard says of each text or conversation, and the tokens of all.
+
+        Args:
+            request: Who asks.
+            model: Its name, for metrics and the log.
+            task: The router or guard.
+            texts: At least one.
+        """
+
+        def work() -> tuple[Any, int]:
+            scores, tokens = self.judge(model, task.scorer, task.ask(texts))
+            return task.decide(scores), tokens
+
+        found, tokens = await self.run(request, size_of(texts), work)
+        self.note(request, model=model, documents=len(texts), tokens=tokens, texts=texts)
+        return found, tokens
 
     def judge(self, model: str, scorer: Scorer, asks: Sequence[Ask]) -> tuple[list[Scores], int]:
         """Scores, and the tokens of all texts, which are counted."""

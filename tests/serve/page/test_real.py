@@ -12,6 +12,9 @@ from headgate.serve import application
 uvicorn = pytest.importorskip("uvicorn", reason='serving needs the extra "serve": pip install "headgate[serve]"')
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def real():
     held = os.environ.pop("HEADGATE_API_KEYS", None)  # of whoever runs the tests

@@ -86,14 +86,8 @@ def routes(service: Service) -> APIRouter:
         """Judge texts by the rules of a guard."""
         name, guard = service.catalog.guard(body.model)
         texts = _texts(body.input)
-
-        def work() -> tuple[list[Verdict], int]:
-            scores, tokens = service.judge(name, guard.scorer, guard.ask(texts))
-            return guard.decide(scores), tokens
-
-        verdicts, tokens = await service.run(request, sum(map(len, texts)), work)
+        verdicts, _ = await service.decide(request, name, guard, texts)
         service.meter.judged(name, verdicts)
-        service.note(request, model=name, documents=len(texts), tokens=tokens, texts=texts)
         categories = service.catalog.categories
         results = [moderated(verdict, guard, categories) for verdict in verdicts]
         return reply({"id": new_id("modr"), "model": name, "results": results})

@@ -1,6 +1,5 @@
 """What headgate's own endpoints have in common: texts or conversations in, results in headgate's words out."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
@@ -54,12 +53,3 @@ class Usage(Reply):
     """What was read."""
 
     total_tokens: int = Field(description="Tokens of all texts.", examples=[12])
-
-
-def size_of(value: Any) -> int:  # noqa: ANN401  what JSON can hold
-    """Characters of all strings within."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(map(size_of, value.values()))
-    return sum(map(size_of, value)) if isinstance(value, Sequence) else 0

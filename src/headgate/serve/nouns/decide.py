@@ -11,8 +11,8 @@ from headgate.panel import Panel
 from headgate.route import Router
 from headgate.scores import Scorer
 from headgate.serve.faults import Fault
-from headgate.serve.nouns.common import Label, Message, Usage, size_of
-from headgate.serve.service import Service
+from headgate.serve.nouns.common import Label, Message, Usage
+from headgate.serve.service import Service, size_of
 from headgate.serve.wire import JSONRoute, Reply, Wire, facts, new_id, reply
 from headgate.yesno import Answer, YesNo
 

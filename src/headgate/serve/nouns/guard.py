@@ -7,7 +7,7 @@ from pydantic import Field
 
 from headgate.guard import Guard
 from headgate.serve.faults import Fault
-from headgate.serve.nouns.common import Inputs, Label, Usage, size_of
+from headgate.serve.nouns.common import Inputs, Label, Usage
 from headgate.serve.service import Service
 from headgate.serve.wire import JSONRoute, Reply, Wire, documented, facts, new_id, reply
 from headgate.verdict import Verdict
@@ -73,15 +73,9 @@ def routes(service: Service) -> APIRouter:
         """Allow each input or not, and say which rules broke."""
         texts = body.texts(service.settings.limits.documents)
         name, model, chosen = body.chosen(service)
-
-        def work() -> tuple[list[Verdict], int]:
-            scores, tokens = service.judge(model, chosen.scorer, chosen.ask(texts))
-            return chosen.decide(scores), tokens
-
-        verdicts, tokens = await service.run(request, size_of(texts), work)
+        verdicts, tokens = await service.decide(request, model, chosen, texts)
         if name is not None:
             service.meter.judged(name, verdicts)
-        service.note(request, model=model, documents=len(texts), tokens=tokens, texts=texts)
         return reply(
             {
                 "id": new_id("guard"),

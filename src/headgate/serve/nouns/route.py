@@ -7,7 +7,7 @@ from pydantic import Field
 
 from headgate.decision import Decision
 from headgate.route import Router
-from headgate.serve.nouns.common import Inputs, Label, Usage, size_of
+from headgate.serve.nouns.common import Inputs, Label, Usage
 from headgate.serve.service import Service
 from headgate.serve.wire import JSONRoute, Reply, documented, facts, new_id, reply
 
@@ -59,15 +59,9 @@ def routes(service: Service) -> APIRouter:
         """Choose a route for each input, several, or none of them."""
         texts = body.texts(service.settings.limits.documents)
         name, model, chosen = _router(service, body)
-
-        def work() -> tuple[list[Decision], int]:
-            scores, tokens = service.judge(model, chosen.scorer, chosen.ask(texts))
-            return chosen.decide(scores), tokens
-
-        decisions, tokens = await service.run(request, size_of(texts), work)
+        decisions, tokens = await service.decide(request, model, chosen, texts)
         if name is not None:
             service.meter.routed(name, decisions)
-        service.note(request, model=model, documents=len(texts), tokens=tokens, texts=texts)
         return reply(
             {
                 "id": new_id("route"),
