@@ -88,6 +88,9 @@ class Front:
                     await self._app(scope, partial(self._receive, call, clock), call.send)
         except TimeoutError:
             await call.fail(Fault("slow", "the body did not arrive in time; send it faster, or in smaller requests."))
+        except asyncio.CancelledError:  # the server ends, and this took longer than it may drain
+            await call.fail(Fault("not_ready", "the server is closing; ask again, and another one may answer."))
+            raise
         except Exception as error:
             await call.fail(error if isinstance(error, Fault) else _unforeseen(call, error))
         finally:

@@ -43,7 +43,7 @@ class Tasks(Reply):
     """All of them."""
 
     object: Literal["list"] = "list"
-    data: list[Task]
+    data: list[Task] = Field(description="Rerankers first, models alone last.")
 
 
 class State(Reply):

@@ -105,7 +105,7 @@ def _shape(kind: Any) -> Any:  # noqa: ANN401
 
 def _attributes(doc: str) -> dict[str, str]:
     """What a docstring in Google style says of each attribute, each in one line."""
-    _, _, section = doc.partition("Attributes:\n")
+    section = re.split(r"^ +(?:Attributes|Args):\n", doc, maxsplit=1, flags=re.MULTILINE)[-1]
     found: dict[str, str] = {}
     last = ""
     for line in section.splitlines():

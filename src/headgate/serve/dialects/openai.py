@@ -74,7 +74,7 @@ class Models(Reply):
     """All of them."""
 
     object: Literal["list"] = "list"
-    data: list[Model]
+    data: list[Model] = Field(description="Each once, whatever it names.")
 
 
 def routes(service: Service) -> APIRouter:

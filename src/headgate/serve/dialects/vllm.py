@@ -68,7 +68,7 @@ class ScoreReply(Reply):
     object: Literal["list"] = "list"
     created: int = Field(description="Seconds since 1970.", examples=[1790000000])
     model: str = Field(description="The reranker that ran.", examples=["default"])
-    data: list[Scored]
+    data: list[Scored] = Field(description="One for each pair.")
     usage: Usage
 
 
@@ -96,7 +96,7 @@ class ClassifyReply(Reply):
     object: Literal["list"] = "list"
     created: int = Field(description="Seconds since 1970.", examples=[1790000000])
     model: str = Field(description="The model that ran.", examples=["mini/heads"])
-    data: list[Classified]
+    data: list[Classified] = Field(description="One for each text.")
     usage: Usage
 
 
