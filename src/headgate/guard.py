@@ -258,5 +258,5 @@ def brought(scorer: Scorer, called: str) -> list[str]:
     # A scorer may bring thresholds for short names too; its vocabulary holds each rule once.
     own = [label for label in getattr(scorer, "thresholds", ()) if label in (scorer.labels or (label,))]
     if not own:
-        raise ValueError(f"{called} brings no rules of its own; name yours: --forbid LABEL --threshold 0.9, or Guard(…, forbid, threshold).")
+        raise ValueError(f"{called} brings no rules of its own; name yours, as --forbid LABEL --threshold 0.9 does.")
     return own
